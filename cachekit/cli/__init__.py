@@ -1,0 +1,1 @@
+"""Thin command line: options and one call each; nothing imports it."""

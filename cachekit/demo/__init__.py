@@ -1,0 +1,1 @@
+"""The embedded site that `cachekit demo` warms."""

@@ -1,0 +1,1 @@
+"""Results as text, JSON, JSON lines and JUnit XML. Reads results only."""

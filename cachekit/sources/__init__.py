@@ -1,0 +1,1 @@
+"""Where the URLs to warm come from: one module per kind."""
