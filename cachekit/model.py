@@ -13,6 +13,7 @@ from cachekit.quantities import OneOrMore, Seconds, Written
 
 _URL = re.compile(rb"(?i)(https?)://([^/?#]*)")
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]@]+)(?::(?P<port>\d{1,5}))?")
+_USERINFO = re.compile(rb"^([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@")
 _UNSENDABLE = re.compile(rb"[\x00-\x20\x7f]")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -222,6 +223,19 @@ def has_userinfo(url: bytes) -> bool:
     """Whether the URL carries a user name or password."""
     match = _URL.match(url)
     return match is not None and b"@" in match[2]
+
+
+def shown_url(url: bytes) -> str:
+    """Write a URL for people: credentials redacted, control and non-ASCII bytes escaped."""
+    text = _USERINFO.sub(rb"\1***@", url) if b"@" in url else url
+    return shown(text.decode("utf-8", "surrogateescape"))
+
+
+def shown(text: str) -> str:
+    """Escape what could act on a terminal, a log or a report: everything that does not print."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _split_port(netloc: str) -> tuple[str, int | None]:

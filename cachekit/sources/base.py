@@ -6,11 +6,21 @@ list (`include`, `limit`, `expect`, …) are not its business, nor are hosts, du
 those are applied to all sources alike by `cachekit.warming.targets`.
 """
 
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import BinaryIO, Protocol, cast, runtime_checkable
 
 from cachekit.model import Entry, Site
+
+MAX_FETCHED_BYTES = 64 * 1024**2
+"""A sitemap may have 50 MB; a body above this is refused."""
+
+_IN_MEMORY_BYTES = 1024**2
+
+
+def _unheard(reason: str) -> None:
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +35,14 @@ class Surroundings:
 
     site: Site
     fetch: Callable[[str], BinaryIO]
-    drop: Callable[[str], None]
     stdin: BinaryIO
+    drop: Callable[[str], None] = _unheard
+
+
+def new_body() -> BinaryIO:
+    """Open what a fetch stores a body in: in memory while small, then on disk; gone when closed."""
+    file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - the caller's
+    return cast("BinaryIO", file)
 
 
 @runtime_checkable

@@ -1,0 +1,6 @@
+"""`python -m cachekit`."""
+
+from cachekit.cli.main import main
+
+if __name__ == "__main__":
+    main()

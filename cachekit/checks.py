@@ -1,0 +1,241 @@
+"""Faults that only show when settings are seen together: limits, names that must exist, secrets.
+
+The settings file and the options of the command line pass through the same checks.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from math import inf, isfinite
+
+from cachekit.model import Expect, Node, Site, UrlRefusedError, Variant
+from cachekit.settings import (
+    MAX_IN_FLIGHT,
+    Gate,
+    MaxTime,
+    MinShare,
+    Settings,
+    Tls,
+    VerdictRule,
+    WarmList,
+    WarmSettings,
+)
+from cachekit.sources.url_list import ListedUrl, Urls
+
+KeyPath = tuple[str | int, ...]
+Fault = tuple[KeyPath, str]
+"""A key path as it stands in the settings file, and what was expected there; no value is quoted."""
+
+PERSONAL_HEADERS = ("authorization", "cookie", "proxy-authorization")
+_HEADER_NAME = "expected the name of a header, without spaces and colons"
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/?#@\[\]]+)(:\d{1,5})?")
+
+
+def problems(settings: Settings) -> list[Fault]:
+    """Find everything that cannot work although each value is well formed."""
+    return [
+        *_of_site(settings),
+        *(fault for node in settings.nodes.values() for fault in _of_node(node)),
+        *_of_warm(settings.warm),
+        *_of_gate(settings.warm.gate, settings.warm),
+        *_of_required(settings),
+        *(fault for name in settings.warmlists for fault in _of_list(settings, name)),
+    ]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Suggest the known word that is nearest, as the end of a message; or say nothing."""
+    near = nearest(word, known)
+    return f"; did you mean {near!r}?" if near is not None else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Find the known word that was probably meant."""
+    by_folded = {name.lower().replace("-", "_"): name for name in known}
+    matches = get_close_matches(word.lower().replace("-", "_"), by_folded, n=1, cutoff=0.6)
+    return by_folded[matches[0]] if matches else None
+
+
+def _of_site(settings: Settings) -> Iterator[Fault]:
+    site = _site(settings)
+    if site is None:
+        yield ("site",), "expected a base URL such as https://shop.example"
+    elif settings.site.rstrip("/").lower() != site.base:
+        yield ("site",), f"expected a base URL without a path, such as {site.base}"
+    for index, host in enumerate(settings.allow_hosts):
+        if not _HOST.fullmatch(host):
+            yield ("allow_hosts", index), "expected a host name such as www.shop.example"
+
+
+def _site(settings: Settings) -> Site | None:
+    try:
+        return Site(settings.site, settings.allow_hosts)
+    except ValueError:
+        return None
+
+
+def _of_node(node: Node) -> Iterator[Fault]:
+    path: KeyPath = ("nodes", node.name, "ports")
+    if node.ports and node.address.unix_path:
+        yield path, "a unix socket has no ports; remove one of the two"
+    elif node.ports and node.address.port is not None:
+        yield path, "the address has a port already; write it in one place"
+    for scheme, port in node.ports.items():
+        if scheme not in ("http", "https"):
+            yield (*path, scheme), "unknown scheme, expected http or https"
+        yield from _within((*path, scheme), port, 1, 65535)
+
+
+def _of_warm(warm: WarmSettings) -> Iterator[Fault]:
+    path = ("warm",)
+    yield from _within((*path, "max_in_flight"), warm.max_in_flight, 1, MAX_IN_FLIGHT)
+    yield from _within((*path, "retries"), warm.retries, 0, 10)
+    yield from _within((*path, "limit"), warm.limit, 1)
+    for name in (
+        "rate",
+        "max_rate",
+        "connect_timeout",
+        "first_byte_timeout",
+        "timeout",
+        "max_body",
+        "budget",
+    ):
+        yield from _positive((*path, name), getattr(warm, name))
+    yield from _of_headers((*path, "headers"), warm.headers, "put it into a variant with it")
+    for variant in warm.variants.values():
+        yield from _of_variant(variant)
+    yield from _of_expect((*path, "expect"), warm.expect)
+    yield from _of_patterns(path, warm)
+    for index, rule in enumerate(warm.verdicts):
+        yield from _of_rule((*path, "verdicts", index), rule)
+    yield from _of_tls(warm.tls)
+
+
+def _of_rule(path: KeyPath, rule: VerdictRule) -> Iterator[Fault]:
+    if not _TOKEN.fullmatch(rule.header):
+        yield (*path, "header"), _HEADER_NAME
+    yield from _of_regex((*path, "matches"), rule.matches)
+
+
+def _of_tls(tls: Tls) -> Iterator[Fault]:
+    if tls.client_key and not tls.client_certificate:
+        yield ("warm", "tls", "client_key"), "a key without its client_certificate is of no use"
+
+
+def _of_variant(variant: Variant) -> Iterator[Fault]:
+    yield from _of_headers(
+        ("warm", "variants", variant.name),
+        variant.headers,
+        None if variant.personal else "add it to this variant",
+    )
+
+
+def _of_headers(path: KeyPath, headers: Mapping[str, str], remedy: str | None) -> Iterator[Fault]:
+    # Header values may be secrets: nothing here repeats one.
+    for name, value in headers.items():
+        if not _TOKEN.fullmatch(name):
+            yield (*path, name), _HEADER_NAME
+        if _CONTROL.search(value) or value != value.strip():
+            yield (*path, name), "a header's value must be one line, without space around it"
+        if remedy and name.lower() in PERSONAL_HEADERS:
+            yield (*path, name), f"may be sent only with 'personal: true'; {remedy}"
+
+
+def _of_expect(path: KeyPath, expect: Expect | None) -> Iterator[Fault]:
+    if expect is None:
+        return
+    for index, status in enumerate(expect.status or ()):
+        yield from _within((*path, "status", index), status, 100, 599)
+    if expect.matches is not None:
+        yield from _of_regex((*path, "matches"), expect.matches)
+    yield from _positive((*path, "max_time"), expect.max_time)
+
+
+def _of_patterns(path: KeyPath, chosen: WarmSettings | WarmList) -> Iterator[Fault]:
+    for key in ("include", "exclude"):
+        for index, pattern in enumerate(getattr(chosen, key)):
+            if pattern.startswith("re:"):
+                yield from _of_regex((*path, key, index), pattern.removeprefix("re:"))
+
+
+def _of_regex(path: KeyPath, pattern: str) -> Iterator[Fault]:
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        yield path, f"expected a regular expression: {error}"
+
+
+def _of_gate(gate: Gate, warm: WarmSettings) -> Iterator[Fault]:
+    path = ("warm", "gate")
+    for share in ("min_ok", "min_hit"):
+        yield from _of_threshold((*path, share), getattr(gate, share))
+    for time in ("max_p50", "max_p95", "max_p99"):
+        yield from _of_threshold((*path, time), getattr(gate, time))
+    if gate.min_hit is not None and warm.verify == 0:
+        yield (*path, "min_hit"), "needs the verify pass, but 'verify' is off"
+
+
+def _of_threshold(path: KeyPath, threshold: MinShare | MaxTime | None) -> Iterator[Fault]:
+    if isinstance(threshold, MinShare) and threshold.floor > threshold.go:
+        yield (*path, "floor"), "expected at most the share of 'go'"
+    if isinstance(threshold, MaxTime):
+        yield from _positive((*path, "go"), threshold.go)
+        if threshold.floor < threshold.go:
+            yield (*path, "floor"), "expected at least the time of 'go'"
+
+
+def _of_required(settings: Settings) -> Iterator[Fault]:
+    site = _site(settings)
+    for index, url in enumerate(settings.warm.gate.required):
+        try:
+            if site:
+                site.absolute(url.encode(errors="surrogateescape"))
+        except UrlRefusedError as refusal:
+            yield ("warm", "gate", "required", index), f"expected a URL of the site: {refusal}"
+
+
+def _of_list(settings: Settings, name: str) -> Iterator[Fault]:
+    path, warm_list = ("warmlists", name), settings.warmlists[name]
+    yield from _within((*path, "limit"), warm_list.limit, 1)
+    yield from _of_patterns(path, warm_list)
+    yield from _of_expect((*path, "expect"), warm_list.expect)
+    remedy = None if warm_list.personal else "add it to this list"
+    yield from _of_headers((*path, "headers"), warm_list.headers, remedy)
+    yield from _of_names((*path, "variants"), warm_list.variants, settings)
+    if isinstance(warm_list.source, Urls):
+        for index, url in enumerate(warm_list.source.urls):
+            if isinstance(url, ListedUrl):
+                yield from _of_listed((*path, "urls", index), url, settings)
+
+
+def _of_listed(path: KeyPath, url: ListedUrl, settings: Settings) -> Iterator[Fault]:
+    if url.priority is not None and not isfinite(url.priority):
+        yield (*path, "priority"), "expected a number"
+    yield from _of_expect((*path, "expect"), url.expect)
+    yield from _of_names((*path, "variants"), url.variants, settings)
+
+
+def _of_names(path: KeyPath, names: tuple[str, ...] | None, settings: Settings) -> Iterator[Fault]:
+    known = settings.warm.variants
+    for index, name in enumerate(names or ()):
+        if name not in known:
+            yield (*path, index), f"expected a variant of warm.variants{_choice(name, known)}"
+
+
+def _choice(name: str, known: Mapping[str, Variant]) -> str:
+    if not known:
+        return ", but it has none"
+    return did_you_mean(name, known) or f": {', '.join(known)}"
+
+
+def _within(path: KeyPath, number: int | None, least: int, most: float = inf) -> Iterator[Fault]:
+    if number is not None and not least <= number <= most:
+        limit = f"from {least} to {most}" if most < inf else f"of at least {least}"
+        yield path, f"expected a number {limit}"
+
+
+def _positive(path: KeyPath, number: float | None) -> Iterator[Fault]:
+    if number is not None and number <= 0:
+        yield path, "expected more than 0"

@@ -1,0 +1,206 @@
+"""Options of the command line as settings: what was said there goes over what the file says."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, cast
+
+from cachekit.errors import ConfigError
+from cachekit.model import Node, Variant, parse_address
+from cachekit.settings import MaxTime, MinShare, Settings, WarmList, WarmSettings
+from cachekit.sources.access_log import AccessLog
+from cachekit.sources.sitemap import Sitemap
+from cachekit.sources.url_list import UrlFile, Urls
+
+_PLAIN_KEYS = (
+    "concurrency",
+    "max_in_flight",
+    "rate",
+    "max_rate",
+    "timeout",
+    "retries",
+    "max_error_rate",
+    "budget",
+    "follow",
+    "verify",
+    "stream",
+    "http2",
+    "public_sitemap",
+    "order",
+    "include",
+    "exclude",
+    "limit",
+)
+_SOURCES = ("urls", "list_files", "sitemaps", "access_logs")
+
+
+def settings_of(options: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    """Read the settings file, if there is one, and lay the options over it. Raises ConfigError."""
+    settings = _from_file(options["settings_path"], environ)
+    lists = _lists(options)
+    site = options["site"] or (settings.site if settings else "") or _site_of(lists)
+    if settings is None:
+        settings = Settings(site=site)
+    return replace(
+        settings,
+        site=site,
+        allow_hosts=(*settings.allow_hosts, *options["allow_hosts"]),
+        state_dir=options["state_dir"] or settings.state_dir,
+        warmlists=lists or settings.warmlists,
+        warm=_warm(settings.warm, options),
+    )
+
+
+def nodes_of(settings: Settings, names: Sequence[str], groups: Sequence[str]) -> list[Node] | None:
+    """Choose nodes by name, address or group; None means all. Raises ConfigError."""
+    if not names and not groups:
+        return None
+    chosen = {name: _node(settings, name) for name in names}
+    for group in groups:
+        members = {name: node for name, node in settings.nodes.items() if group in node.groups}
+        if not members:
+            known = sorted({group for node in settings.nodes.values() for group in node.groups})
+            raise ConfigError(
+                f"no node is in group {group}; there are: {', '.join(known) or 'none'}"
+            )
+        chosen |= members
+    return list(chosen.values())
+
+
+def lists_of(options: Mapping[str, Any]) -> list[str] | None:
+    """Choose lists by name; None means all. Raises ConfigError."""
+    names: tuple[str, ...] = options["lists"]
+    if names and any(options[source] for source in _SOURCES):
+        raise ConfigError(
+            f"{', '.join(names)}: name lists of the settings, or give --url, --list ... not both"
+        )
+    return list(names) or None
+
+
+def variants_of(options: Mapping[str, Any]) -> list[str] | None:
+    """Choose variants by name; None means all."""
+    return list(dict.fromkeys(text.partition("=")[0] for text in options["variants"])) or None
+
+
+def state_dir_of(settings: Settings, environ: Mapping[str, str]) -> Path:
+    """Find where runs and locks are kept: the machine's own place for root, else the user's."""
+    if settings.state_dir:
+        return settings.state_dir
+    if os.geteuid() == 0:
+        return Path("/var/lib/cachekit")
+    base = environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "cachekit"
+
+
+def _from_file(explicit: Path | None, environ: Mapping[str, str]) -> Settings | None:
+    from cachekit import config
+
+    path = config.find(explicit, environ)
+    return config.load(path, environ) if path else None
+
+
+def _lists(options: Mapping[str, Any]) -> dict[str, WarmList]:
+    found: dict[str, Any] = {}
+    if options["urls"]:
+        found["url"] = Urls(urls=options["urls"])
+    for path in options["list_files"]:
+        found[f"list {path}"] = _url_file(path)
+    for location in options["sitemaps"]:
+        found[f"sitemap {location}"] = Sitemap(sitemap=location)
+    if options["access_logs"]:
+        found["access log"] = AccessLog(access_log=options["access_logs"], top=options["top"])
+    return {name: WarmList(source=source) for name, source in found.items()}
+
+
+def _url_file(path: Path) -> UrlFile | Urls:
+    if path.suffix not in (".yaml", ".yml"):
+        return UrlFile(file=path)
+    from cachekit import config
+
+    return config.load_url_list(path)
+
+
+def _site_of(lists: Mapping[str, WarmList]) -> str:
+    """Take scheme and host of the first URL that has them."""
+    for text in _first_words(lists):
+        scheme, separator, rest = text.partition("://")
+        if separator and scheme.lower() in ("http", "https"):
+            return f"{scheme}://{rest.partition('/')[0].partition('?')[0].rpartition('@')[2]}"
+    raise ConfigError(
+        "the site is unknown: give --site, a settings file with `site:`, or a URL with its host"
+    )
+
+
+def _first_words(lists: Mapping[str, WarmList]) -> Sequence[str]:
+    words: list[str] = []
+    for item in lists.values():
+        source = item.source
+        if isinstance(source, Urls):
+            words += [url if isinstance(url, str) else url.url for url in source.urls]
+        elif isinstance(source, Sitemap):
+            words.append(source.sitemap)
+        elif isinstance(source, UrlFile):
+            words += _head(source.file).decode(errors="replace").split()
+    return words
+
+
+def _head(path: Path) -> bytes:
+    """Look at the beginning of a list without taking anything from stdin."""
+    if path == Path("-"):
+        return cast("BufferedReader", sys.stdin.buffer).peek(4096)
+    try:
+        with path.open("rb") as file:
+            return file.read(4096)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _node(settings: Settings, name: str) -> Node:
+    if name in settings.nodes:
+        return settings.nodes[name]
+    try:
+        return Node(name=name, address=parse_address(name))
+    except ValueError as error:
+        known = ", ".join(settings.nodes) or "none"
+        raise ConfigError(f"--node {name}: {error}; nodes of the settings: {known}") from error
+
+
+def _warm(warm: WarmSettings, options: Mapping[str, Any]) -> WarmSettings:
+    said = {key: options[key] for key in _PLAIN_KEYS if options[key] not in (None, ())}
+    tls = warm.tls
+    if options["insecure"]:
+        tls = replace(tls, verify=False)
+    if options["ca_file"]:
+        tls = replace(tls, ca_file=options["ca_file"])
+    gate = warm.gate
+    if options["min_ok"] is not None:
+        gate = replace(gate, min_ok=MinShare(go=options["min_ok"], floor=options["min_ok"]))
+    if options["min_hit"] is not None:
+        gate = replace(gate, min_hit=MinShare(go=options["min_hit"], floor=options["min_hit"]))
+    if options["max_p95"] is not None:
+        gate = replace(gate, max_p95=MaxTime(go=options["max_p95"], floor=options["max_p95"]))
+    gate = replace(gate, required=(*gate.required, *options["required"]))
+    headers = {**warm.headers, **dict(map(_header, options["headers"]))}
+    variants = {**warm.variants, **_variants(options["variants"])}
+    return replace(warm, tls=tls, gate=gate, headers=headers, variants=variants, **said)
+
+
+def _variants(texts: Sequence[str]) -> dict[str, Variant]:
+    """Read NAME=Header: value; the same name again adds a header."""
+    found: dict[str, Variant] = {}
+    for text in texts:
+        name, separator, header = text.partition("=")
+        if separator:
+            known = found.get(name, Variant(name=name))
+            found[name] = replace(known, headers={**known.headers, **dict([_header(header)])})
+    return found
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition(":")
+    if not separator or not name.strip():
+        raise ConfigError("--header and --variant want `Name: value`")
+    return name.strip(), value.strip()

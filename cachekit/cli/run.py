@@ -1,0 +1,99 @@
+"""One run of `cachekit warm`: plan, show, run, report."""
+
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+
+from cachekit.checks import problems
+from cachekit.cli import choices
+from cachekit.cli.output import atomic_output, failures_as_they_come, progress
+from cachekit.errors import ConfigError, ExitCode, Problem
+from cachekit.events import Listener
+from cachekit.reports import junit, machine, text
+from cachekit.results import WarmReport
+from cachekit.warming.plan import WarmPlan, plan_warm
+from cachekit.warming.schedule import Stop
+from cachekit.warming.warmer import run_warm
+
+_SIGNALS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
+
+
+def run(options: Mapping[str, Any]) -> int:
+    """Do what the options say; return the exit code. Raises CachekitError."""
+    settings = choices.settings_of(options, os.environ)
+    found = problems(settings)
+    if found:
+        raise ConfigError([Problem(".".join(map(str, path)), message) for path, message in found])
+    state_dir = choices.state_dir_of(settings, os.environ)
+    with tempfile.TemporaryDirectory(prefix="cachekit-") as scratch:
+        plan = plan_warm(
+            settings,
+            nodes=choices.nodes_of(settings, options["nodes"], options["groups"]),
+            lists=choices.lists_of(options),
+            variants=choices.variants_of(options),
+            spool=Path(scratch) / "urls",
+        )
+        with atomic_output(options["output"]) as output:
+            if options["dry_run"]:
+                output.write(_plan_text(plan, options["output_format"]))
+                return ExitCode.OK
+            return _warm(plan, state_dir, options, output)
+
+
+def _warm(plan: WarmPlan, state_dir: Path, options: Mapping[str, Any], output: TextIO) -> int:
+    listeners: list[Listener] = [*progress(quiet=options["quiet"])]
+    if options["verbose"]:
+        listeners.append(failures_as_they_come)
+    if options["output_format"] == "jsonl":
+        listeners.append(machine.target_lines(output.write))
+    stop = Stop(plan.settings.warm.budget)
+    with _signals(stop) as caught:
+        report = run_warm(
+            plan,
+            state_dir,
+            resume=options["resume"],
+            stop=stop,
+            listeners=listeners,
+            max_listed=options["max_listed"],
+        )
+    output.write(_RENDERERS[options["output_format"]](report))
+    return caught[0] if caught else report.exit_code
+
+
+_RENDERERS: dict[str, Callable[[WarmReport], str]] = {
+    "text": text.render,
+    "json": machine.render,
+    "jsonl": machine.last_line,
+    "junit": junit.render,
+}
+
+
+def _plan_text(plan: WarmPlan, output_format: str) -> str:
+    if output_format in ("json", "jsonl"):
+        return machine.plan(plan.facts)
+    return text.plan(plan.facts)
+
+
+@contextmanager
+def _signals(stop: Stop) -> Iterator[list[int]]:
+    """Turn SIGINT and SIGTERM into a stop in order: a report is still written."""
+    caught: list[int] = []
+
+    def handle(number: int, _frame: object) -> None:
+        name = signal.Signals(number)
+        caught.append(_SIGNALS[name])
+        stop.request(f"stopped by {name.name}")
+        click.echo(f"cachekit: {name.name}: finishing what is in flight; again to cut it", err=True)
+
+    previous = {number: signal.signal(number, handle) for number in _SIGNALS}
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,90 @@
+"""What happened, as past-tense facts for listeners: progress bar, log, journal, tests.
+
+The library never prints.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cachekit.model import Verdict, shown, shown_url
+from cachekit.results import PlanFacts, TargetResult
+
+FILL = "fill"
+VERIFY = "verify"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlanned:
+    """What is about to be asked; `skipped` targets were done by the run that is resumed."""
+
+    plan: PlanFacts
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class PassStarted:
+    """A pass over the targets began; `targets` is how many it will ask at most."""
+
+    name: str
+    targets: int
+
+
+@dataclass(frozen=True, slots=True)
+class PassFinished:
+    """A pass over the targets ended."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAbandoned:
+    """A node failed too often; its remaining targets are not asked."""
+
+    node: str
+    reason: str
+
+
+@dataclass(slots=True)
+class TargetDone:
+    """One target got its final answer in one pass.
+
+    Times are in seconds; `url` is what was asked, in bytes.
+
+    `ok` is whether it met its expectations; `reasons` are codes of `cachekit.warming.reasons`, all
+    that apply: of the failure if not ok, else of not being a hit.
+    """
+
+    pass_name: str
+    node: str
+    variant: str
+    ordinal: int
+    url: bytes
+    ok: bool
+    verdict: Verdict
+    status: int
+    first_byte: float
+    seconds: float
+    retries: int
+    reasons: tuple[str, ...]
+    detail: str
+    counts_for_hit: bool
+    required: bool
+
+    def result(self) -> TargetResult:
+        """Write the target for reports: nothing secret, nothing that acts on a terminal."""
+        return TargetResult(
+            url=shown_url(self.url),
+            node=self.node,
+            variant=self.variant,
+            pass_name=self.pass_name,
+            verdict=self.verdict.value,
+            status=self.status,
+            seconds=round(self.seconds, 6),
+            retries=self.retries,
+            reasons=self.reasons,
+            detail=shown(self.detail),
+        )
+
+
+Event = RunPlanned | PassStarted | PassFinished | NodeAbandoned | TargetDone
+Listener = Callable[[Event], None]

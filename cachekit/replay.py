@@ -1,0 +1,419 @@
+"""Many HTTP requests to chosen addresses, fast.
+
+One libcurl multi loop in one thread, in constant memory.
+
+It knows nothing of lists, passes or hits: an Admission says what may start and when, Responses come
+out. Where a request goes is its Route; URL, Host, SNI, certificate check and pool keys stay those
+of the public URL (CONNECT_TO). The shape of the loop and its traps were measured: see "Replay
+engine" in docs/internals.md.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+import pycurl
+
+from cachekit.model import DEFAULT_PORTS, Node, Site
+
+# libcurl also scans connections on every transfer: without a bound, 20,000 idle ones were 35 times
+# slower.
+_MAX_IDLE_CONNECTIONS = 500
+_SWEEP_SECONDS = 0.1
+_CA_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
+
+
+class Fault(StrEnum):
+    """Why there is no usable answer."""
+
+    CONNECT = "connect"
+    CONNECT_TIMEOUT = "connect-timeout"
+    FIRST_BYTE_TIMEOUT = "first-byte-timeout"
+    TIMEOUT = "timeout"
+    TLS = "tls"
+    BROKEN = "broken"
+    TRUNCATED = "truncated"
+    TOO_LARGE = "too-large"
+    URL = "url"
+    CUT = "cut"
+
+
+_FAULTS = {
+    pycurl.E_COULDNT_CONNECT: Fault.CONNECT,
+    pycurl.E_COULDNT_RESOLVE_HOST: Fault.CONNECT,
+    pycurl.E_OPERATION_TIMEDOUT: Fault.TIMEOUT,
+    pycurl.E_SSL_CONNECT_ERROR: Fault.TLS,
+    pycurl.E_PEER_FAILED_VERIFICATION: Fault.TLS,
+    pycurl.E_SSL_CERTPROBLEM: Fault.TLS,
+    pycurl.E_SSL_CACERT_BADFILE: Fault.TLS,
+    pycurl.E_SSL_CIPHER: Fault.TLS,
+    pycurl.E_PARTIAL_FILE: Fault.TRUNCATED,
+    pycurl.E_FILESIZE_EXCEEDED: Fault.TOO_LARGE,
+    pycurl.E_WRITE_ERROR: Fault.TOO_LARGE,
+    pycurl.E_URL_MALFORMAT: Fault.URL,
+    pycurl.E_UNSUPPORTED_PROTOCOL: Fault.URL,
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Route:
+    """How a node is reached. Compared by identity, so make one per node.
+
+    `connect_to` holds libcurl's HOST:PORT:CONNECT-TO-HOST:CONNECT-TO-PORT entries; empty parts
+    match or keep all.
+    """
+
+    connect_to: tuple[str, ...] = ()
+    unix_path: str = ""
+    proxy_protocol: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What holds for every request of one replay.
+
+    Deadlines in seconds, caps in bytes, and trust.
+    """
+
+    connect_timeout: float = 5.0
+    first_byte_timeout: float = 30.0
+    timeout: float = 60.0
+    max_body: int = 64 * 1024**2
+    verify: bool = True
+    ca_file: Path | None = None
+    client_certificate: Path | None = None
+    client_key: Path | None = None
+    http2: bool = False
+
+
+class Request:
+    """One request: GET `url` (bytes, sent as they are) over `route` with `headers`.
+
+    `headers` is a shared list of `Name: value` lines. The body is drained and thrown away unless
+    `sink` takes its chunks; a sink that answers fewer bytes than it got ends the transfer.
+    """
+
+    __slots__ = ("headers", "method", "route", "sink", "url")
+
+    def __init__(
+        self,
+        url: bytes,
+        route: Route,
+        headers: list[str],
+        sink: Callable[[bytes], int] | None = None,
+        method: str = "GET",
+    ) -> None:
+        self.url = url
+        self.route = route
+        self.headers = headers
+        self.sink = sink
+        self.method = method
+
+
+class Response:
+    """What came of one request: `head` is the final header block as received, times are in seconds.
+
+    With a `fault` there was no usable answer and `detail` says why; `status` may still be set.
+    """
+
+    __slots__ = (
+        "detail",
+        "fault",
+        "first_byte",
+        "head",
+        "redirect_url",
+        "request",
+        "retry_after",
+        "seconds",
+        "status",
+    )
+
+    def __init__(
+        self, request: Request, status: int, head: bytes, first_byte: float, seconds: float
+    ) -> None:
+        self.request = request
+        self.status = status
+        self.head = head
+        self.first_byte = first_byte
+        self.seconds = seconds
+        self.fault: Fault | None = None
+        self.detail = ""
+        self.redirect_url = b""
+        self.retry_after = 0.0
+
+
+class Admission(Protocol):
+    """Who says which request starts, and when.
+
+    Called from the loop, in its thread; must not block.
+    """
+
+    def admit(self) -> Request | None:
+        """Give the next request that may start now, or None."""
+        ...
+
+    def wait(self) -> float | None:
+        """Seconds until another may start; infinite: after an answer; None: never again."""
+        ...
+
+    def cut(self) -> bool:
+        """Whether what is in flight must end now."""
+        ...
+
+
+def route_to(node: Node, site: Site) -> Route:
+    """Reach the node by its own address for every URL, whatever its host.
+
+    Nothing ever leaves the node.
+    """
+    address = node.address
+    if address.unix_path:
+        return Route(unix_path=address.unix_path, proxy_protocol=node.proxy_protocol)
+    entries = []
+    for scheme, port in node.ports.items():
+        public = {DEFAULT_PORTS[scheme]} | ({site.port} if site.scheme == scheme else set())
+        entries += [f":{public_port}:{address.host}:{port}" for public_port in sorted(public)]
+    entries.append(f"::{address.host}:{address.port or ''}")
+    return Route(connect_to=tuple(entries), proxy_protocol=node.proxy_protocol)
+
+
+def public_route() -> Route:
+    """Reach the public name as anybody would."""
+    return Route()
+
+
+def replay(admission: Admission, *, terms: Terms, max_in_flight: int = 64) -> Iterator[Response]:
+    """Run what `admission` admits, `max_in_flight` at once, and yield each Response when complete.
+
+    Closing the iterator cuts what is in flight.
+    """
+    loop = _Loop(admission, terms, max_in_flight)
+    try:
+        yield from loop.run()
+    finally:
+        loop.close()
+
+
+class _Loop:
+    """One libcurl multi handle with its easy handles, which are reused.
+
+    Making one costs as much as a request.
+    """
+
+    def __init__(self, admission: Admission, terms: Terms, max_in_flight: int) -> None:
+        self._admission = admission
+        self._terms = terms
+        self._free_slots = max_in_flight
+        self._idle: list[Any] = []
+        self._flying: dict[Any, float] = {}
+        self._next_sweep = 0.0
+        self._ca_file = str(terms.ca_file or _ca_bundle())
+        self._multi = pycurl.CurlMulti()
+        # Set always: libcurl's default made requests wait on no descriptor at all with many nodes.
+        self._multi.setopt(pycurl.M_MAXCONNECTS, _MAX_IDLE_CONNECTIONS)
+
+    def run(self) -> Iterator[Response]:
+        multi, flying, admission = self._multi, self._flying, self._admission
+        self._refill()
+        while flying or admission.wait() is not None:
+            _, active = multi.perform()
+            if active < len(flying):
+                yield from self._drain()
+                self._refill()
+                multi.perform()
+            elif self._free_slots:
+                self._refill()
+            yield from self._sweep()
+            self._pause()
+
+    def close(self) -> None:
+        for handle in self._flying:
+            self._multi.remove_handle(handle)
+            handle.close()
+        for handle in self._idle:
+            handle.close()
+        self._flying.clear()
+        self._multi.close()
+
+    def _refill(self) -> None:
+        admit, flying, add, now = (
+            self._admission.admit,
+            self._flying,
+            self._multi.add_handle,
+            time.monotonic(),
+        )
+        while self._free_slots:
+            request = admit()
+            if request is None:
+                return
+            handle = self._prepare(request)
+            self._free_slots -= 1
+            flying[handle] = now
+            add(handle)
+
+    def _prepare(self, request: Request) -> Any:
+        handle = self._idle.pop() if self._idle else self._new_handle()
+        handle.request = request
+        if handle.route is not request.route:
+            _set_route(handle, request.route)
+        if handle.headers is not request.headers:
+            handle.setopt(pycurl.HTTPHEADER, request.headers)
+            handle.headers = request.headers
+        if handle.method != request.method:
+            handle.setopt(pycurl.CUSTOMREQUEST, request.method)
+            handle.method = request.method
+        if handle.sink is not request.sink:
+            handle.setopt(pycurl.WRITEFUNCTION, request.sink or len)
+            handle.sink = request.sink
+        handle.setopt(pycurl.URL, request.url)
+        return handle
+
+    def _drain(self) -> Iterator[Response]:
+        queued = 1
+        while queued:
+            queued, complete, failed = self._multi.info_read()
+            for handle in complete:
+                yield self._land(handle)
+            for handle, code, message in failed:
+                response = self._land(handle)
+                response.fault, response.detail = self._explain(response, code, message)
+                yield response
+
+    def _land(self, handle: Any) -> Response:
+        getinfo, head = handle.getinfo, handle.head
+        response = Response(
+            handle.request,
+            getinfo(pycurl.RESPONSE_CODE),
+            bytes(head),
+            getinfo(pycurl.STARTTRANSFER_TIME),
+            getinfo(pycurl.TOTAL_TIME),
+        )
+        if not 200 <= response.status < 300:
+            _add_rare(response, handle)
+        # Interim answers (100, 103) come first; trailers follow the final block and do no harm.
+        final = response.head.rfind(b"\r\n\r\nHTTP/")
+        if final >= 0:
+            response.head = response.head[final + 4 :]
+        self._multi.remove_handle(handle)
+        head.clear()
+        handle.request = None
+        del self._flying[handle]
+        self._idle.append(handle)
+        self._free_slots += 1
+        return response
+
+    def _explain(self, response: Response, code: int, message: str) -> tuple[Fault, str]:
+        fault = _FAULTS.get(code, Fault.BROKEN)
+        if fault is Fault.TIMEOUT and not response.first_byte and "onnect" in message:
+            fault = Fault.CONNECT_TIMEOUT
+        if code == pycurl.E_WRITE_ERROR and response.request.sink is None:
+            fault = Fault.BROKEN
+        return fault, message
+
+    def _sweep(self) -> Iterator[Response]:
+        """Enforce what libcurl has no deadline for: the first byte, and the order to cut."""
+        now = time.monotonic()
+        if now < self._next_sweep:
+            return
+        self._next_sweep = now + _SWEEP_SECONDS
+        if self._admission.cut():
+            yield from self._end(list(self._flying), Fault.CUT, "ended while in flight")
+        limit = self._terms.first_byte_timeout
+        silent = [h for h, start in self._flying.items() if now - start > limit and not h.head]
+        yield from self._end(silent, Fault.FIRST_BYTE_TIMEOUT, f"no first byte within {limit:g} s")
+
+    def _end(self, handles: list[Any], fault: Fault, detail: str) -> Iterator[Response]:
+        now = time.monotonic()
+        for handle in handles:
+            started = self._flying[handle]
+            response = self._land(handle)
+            response.fault, response.detail, response.seconds = fault, detail, now - started
+            yield response
+
+    def _pause(self) -> None:
+        wait = self._admission.wait() if self._free_slots else None
+        longest = _SWEEP_SECONDS if wait is None else min(wait, _SWEEP_SECONDS)
+        if not self._flying:
+            if wait:
+                time.sleep(longest)
+            return
+        # Without libcurl's own timeout here, a third of the CPU stayed idle.
+        own = self._multi.timeout()
+        seconds = longest if own < 0 else min(own / 1000, longest)
+        if seconds > 0:
+            self._multi.select(seconds)
+
+    def _new_handle(self) -> Any:
+        handle, terms = pycurl.Curl(), self._terms
+        handle.route, handle.headers, handle.sink, handle.method = None, None, None, "GET"
+        handle.head = bytearray()
+        for option, value in (
+            (pycurl.NOSIGNAL, 1),
+            (
+                pycurl.PROXY,
+                "",
+            ),  # HTTP_PROXY of the environment would swallow what is meant for a node
+            (pycurl.PATH_AS_IS, 1),
+            (pycurl.FOLLOWLOCATION, 0),
+            (pycurl.USERAGENT, ""),
+            (
+                pycurl.HTTP_VERSION,
+                pycurl.CURL_HTTP_VERSION_2TLS if terms.http2 else pycurl.CURL_HTTP_VERSION_1_1,
+            ),
+            (pycurl.CONNECTTIMEOUT_MS, max(1, int(terms.connect_timeout * 1000))),
+            (pycurl.TIMEOUT_MS, max(1, int(terms.timeout * 1000))),
+            (pycurl.MAXFILESIZE_LARGE, terms.max_body),
+            (
+                pycurl.WRITEFUNCTION,
+                len,
+            ),  # takes each chunk and keeps nothing, without entering Python
+            (pycurl.HEADERFUNCTION, handle.head.extend),
+        ):
+            handle.setopt(option, value)
+        self._set_trust(handle)
+        return handle
+
+    def _set_trust(self, handle: Any) -> None:
+        terms = self._terms
+        handle.setopt(pycurl.SSL_VERIFYPEER, int(terms.verify))
+        handle.setopt(pycurl.SSL_VERIFYHOST, 2 if terms.verify else 0)
+        if self._ca_file:
+            handle.setopt(pycurl.CAINFO, self._ca_file)
+        if terms.client_certificate:
+            handle.setopt(pycurl.SSLCERT, str(terms.client_certificate))
+            handle.setopt(pycurl.SSLKEY, str(terms.client_key or terms.client_certificate))
+
+
+def _set_route(handle: Any, route: Route) -> None:
+    previous = handle.route or Route()
+    if route.connect_to != previous.connect_to:
+        handle.setopt(pycurl.CONNECT_TO, list(route.connect_to))
+    if route.unix_path != previous.unix_path:
+        handle.setopt(pycurl.UNIX_SOCKET_PATH, route.unix_path or None)
+    if route.proxy_protocol != previous.proxy_protocol:
+        handle.setopt(pycurl.HAPROXYPROTOCOL, int(route.proxy_protocol))
+    handle.route = route
+
+
+def _add_rare(response: Response, handle: Any) -> None:
+    response.redirect_url = (
+        (handle.getinfo_raw(pycurl.REDIRECT_URL) or b"") if response.status < 400 else b""
+    )
+    response.retry_after = float(handle.getinfo(pycurl.RETRY_AFTER))
+
+
+def _ca_bundle() -> Path:
+    """Find trusted certificates, as the wheel's libcurl knows none.
+
+    The system's, else certifi's.
+    """
+    for path in (os.environ.get("SSL_CERT_FILE", ""), *_CA_BUNDLES):
+        if path and Path(path).is_file():
+            return Path(path)
+    import certifi
+
+    return Path(certifi.where())

@@ -1,0 +1,68 @@
+"""The report for CI servers: JUnit XML, one suite for the gate and one per node."""
+
+import re
+import xml.etree.ElementTree as ET
+
+from cachekit.results import NodeResult, Outcome, TargetResult, WarmReport
+
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def render(report: WarmReport) -> str:
+    """Write one JUnit document.
+
+    A threshold or target that failed is a failure, all ok targets are one case.
+    """
+    root = ET.Element("testsuites", name="cachekit warm", time=f"{report.elapsed:.3f}")
+    root.append(_gate_suite(report))
+    for node in report.nodes:
+        failures = [failure for failure in report.failures if failure.node == node.name]
+        root.append(_node_suite(node, failures))
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _gate_suite(report: WarmReport) -> ET.Element:
+    bad = [check for check in report.checks if check.outcome is Outcome.NO_GO]
+    cases = len(report.checks) + bool(report.ended_early)
+    failures = len(bad) + bool(report.ended_early)
+    suite = ET.Element("testsuite", name="gate", tests=str(cases), failures=str(failures))
+    for check in report.checks:
+        name = check.name + (f" on {check.node}" if check.node else "")
+        case = ET.SubElement(suite, "testcase", classname="gate", name=_clean(name))
+        message = _clean(f"{check.outcome}: {check.found}; wanted {check.wanted}")
+        if check.outcome is Outcome.NO_GO:
+            ET.SubElement(case, "failure", message=message)
+        else:
+            ET.SubElement(case, "system-out").text = message
+    if report.ended_early:
+        case = ET.SubElement(suite, "testcase", classname="gate", name="complete")
+        ET.SubElement(case, "failure", message=_clean(report.ended_early))
+    return suite
+
+
+def _node_suite(node: NodeResult, failures: list[TargetResult]) -> ET.Element:
+    suite = ET.Element(
+        "testsuite",
+        name=_clean(f"node {node.name}"),
+        tests=str(len(failures) + 1),
+        failures=str(len(failures)),
+    )
+    case = ET.SubElement(suite, "testcase", classname=_clean(node.name), name="targets that are ok")
+    ET.SubElement(case, "system-out").text = f"{node.ok} of {node.targets}"
+    for failure in failures:
+        name = f"{failure.url} {failure.variant} {failure.pass_name}".replace("  ", " ")
+        case = ET.SubElement(
+            suite,
+            "testcase",
+            classname=_clean(node.name),
+            name=_clean(name),
+            time=f"{failure.seconds:.3f}",
+        )
+        message = ", ".join(failure.reasons) + f" (status {failure.status})"
+        ET.SubElement(case, "failure", message=_clean(message)).text = _clean(failure.detail)
+    return suite
+
+
+def _clean(text: str) -> str:
+    return _NOT_XML.sub("\ufffd", text)

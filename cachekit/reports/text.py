@@ -1,0 +1,209 @@
+"""The report for people: the verdict first, then what it rests on, then what to do."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from cachekit.quantities import format_seconds, format_share
+from cachekit.results import (
+    Latency,
+    NodeResult,
+    Outcome,
+    PassResult,
+    PlanFacts,
+    ReasonCount,
+    TargetResult,
+    WarmReport,
+)
+
+_LISTED_FAILURES = 10
+_HEADINGS = (
+    "node",
+    "targets",
+    "ok",
+    "hit before",
+    "hit after",
+    "cold p50 / p95",
+    "warm p50 / p95",
+    "retries",
+)
+
+
+def render(report: WarmReport) -> str:
+    """Write the whole report."""
+    return "\n".join(_lines(report)) + "\n"
+
+
+def plan(facts: PlanFacts) -> str:
+    """Write what a run would ask."""
+    return "\n".join(_plan_lines(facts)) + "\n"
+
+
+def product(facts: PlanFacts | WarmReport) -> str:
+    """Show what is multiplied: `200 URLs x 2 variants x 3 nodes = 1,200 targets`."""
+    factors = [_plural(facts.urls, "URL"), _plural(len(facts.nodes), "node")]
+    if facts.variants:
+        factors.insert(1, _plural(len(facts.variants), "variant"))
+    return " x ".join(factors) + f" = {_plural(facts.targets, 'target')}"
+
+
+def _plan_lines(facts: PlanFacts) -> Iterator[str]:
+    yield f"PLAN  {facts.site}"
+    yield product(facts) + (", then verified" if facts.verify else ", not verified")
+    yield from (f"WARNING: {warning}" for warning in facts.warnings)
+    yield from _cuts(facts.cuts)
+    yield from (f"node {name}: {address}" for name, address in facts.nodes.items())
+    yield from (f"list {name}: {source}" for name, source in facts.lists.items())
+    yield "first URLs:"
+    yield from (f"  {url}" for url in facts.examples)
+    yield "nothing was asked"
+
+
+def _cuts(cuts: Mapping[str, int]) -> Iterator[str]:
+    for reason, count in sorted(cuts.items(), key=lambda item: -item[1]):
+        yield f"left out: {count:,} x {reason}"
+
+
+def _lines(report: WarmReport) -> Iterator[str]:
+    yield f"{report.outcome.upper()}  {report.site}"
+    yield f"{product(report)}, in {format_seconds(report.elapsed)}"
+    if report.skipped:
+        yield f"resumed: {report.skipped:,} targets were already done"
+    if report.ended_early:
+        left = report.targets - report.total.asked
+        yield f"ENDED EARLY: {report.ended_early}; {left:,} targets not asked (--resume continues)"
+    yield from (f"WARNING: {warning}" for warning in report.warnings)
+    yield from _cuts(report.cuts)
+    yield ""
+    yield from _table(_HEADINGS, [_node_row(node, report) for node in _rows(report)])
+    yield from _sample_line(report)
+    yield from _reasons("failed", [reason for reason in report.reasons if reason.failure])
+    yield from _reasons("not a hit", [reason for reason in report.reasons if not reason.failure])
+    yield from _failures(report)
+    yield from _slowest(report.slowest)
+    yield from _gate(report)
+    yield from _next_steps(report)
+
+
+def _rows(report: WarmReport) -> Iterator[NodeResult]:
+    yield from report.nodes
+    if len(report.nodes) > 1:
+        yield report.total
+
+
+def _node_row(node: NodeResult, report: WarmReport) -> tuple[str, ...]:
+    return (
+        node.name or "all",
+        f"{node.targets:,}",
+        f"{node.ok:,} ({format_share(node.ok_share)})",
+        _hits(node.fill),
+        _hits(node.verify) if report.verify else "not verified",
+        _latency(node.fill.latency),
+        _latency(node.verify.latency),
+        f"{node.fill.retries + node.verify.retries:,}",
+    )
+
+
+def _hits(result: PassResult) -> str:
+    unknown = result.verdicts.get("unknown", 0)
+    if result.asked and unknown == result.asked:
+        return "unknown"
+    share = result.hit_share
+    return "-" if share is None else format_share(share)
+
+
+def _latency(latency: Latency) -> str:
+    if latency.p50 is None or latency.p95 is None:
+        return "-"
+    return f"{format_seconds(latency.p50)} / {format_seconds(latency.p95)}"
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(len(row[i]) for row in (headings, *rows)) for i in range(len(headings))]
+    for row in (headings, *rows):
+        first, *others = (
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join((first, *others)).rstrip()
+
+
+def _sample_line(report: WarmReport) -> Iterator[str]:
+    sample, verify = report.sample, report.total.verify
+    if sample is not None:
+        yield (
+            f"verified a sample of {verify.asked:,}: the hit rate of all is"
+            f" {format_share(sample.low)} to {format_share(sample.high)} with 95% confidence"
+        )
+
+
+def _reasons(title: str, reasons: Sequence[ReasonCount]) -> Iterator[str]:
+    if not reasons:
+        return
+    yield ""
+    yield f"why {title}:"
+    width = max(len(f"{reason.count:,}") for reason in reasons)
+    for reason in reasons:
+        yield f"  {reason.count:>{width},} x {reason.title}" + (
+            f" - {reason.advice}" if reason.advice else ""
+        )
+        yield " " * (width + 5) + ("e.g. " + ", ".join(reason.examples) if reason.examples else "")
+
+
+def _failures(report: WarmReport) -> Iterator[str]:
+    if not report.failures:
+        return
+    yield ""
+    yield "failures:"
+    for failure in report.failures[:_LISTED_FAILURES]:
+        yield "  " + _target(failure)
+    more = len(report.failures) + report.failures_cut - _LISTED_FAILURES
+    if more > 0:
+        yield f"  and {more:,} more; --format json lists up to --max-listed of them"
+
+
+def _slowest(slowest: Sequence[TargetResult]) -> Iterator[str]:
+    if slowest:
+        yield ""
+        yield "slowest:"
+    for target in slowest:
+        time = format_seconds(target.seconds)
+        yield f"  {time:>8}  {target.url} on {_where(target)} ({target.pass_name} pass)"
+
+
+def _target(target: TargetResult) -> str:
+    what = f"status {target.status}" if target.status else "no answer"
+    detail = f": {target.detail}" if target.detail else ""
+    tries = f" after {_plural(target.retries, 'retry', 'retries')}" if target.retries else ""
+    where = f"{_where(target)}, {target.pass_name} pass"
+    return f"{target.url} on {where}: {', '.join(target.reasons)} ({what}{tries}){detail}"
+
+
+def _where(target: TargetResult) -> str:
+    return f"{target.node} [{target.variant}]" if target.variant else target.node
+
+
+def _gate(report: WarmReport) -> Iterator[str]:
+    yield ""
+    yield "gate:"
+    for check in report.checks:
+        on = f" on {check.node}" if check.node else ""
+        yield f"  {check.outcome.upper():<8} {check.name}{on}: {check.found}; wanted {check.wanted}"
+
+
+def _next_steps(report: WarmReport) -> Iterator[str]:
+    yield ""
+    if report.ended_early:
+        yield "next: run again with --resume, or give it more time"
+    elif report.outcome is Outcome.GO:
+        yield "next: go live; the nodes meet every threshold"
+    elif report.outcome is Outcome.DEGRADED:
+        yield "next: decide; above the floor but below the target (exit 3). See the reasons above"
+    else:
+        worst = next(
+            (reason for reason in report.reasons if reason.failure or report.reasons), None
+        )
+        advice = f"; most of all: {worst.title} - {worst.advice}" if worst else ""
+        yield f"next: keep these nodes out (exit {report.exit_code}){advice}"
+
+
+def _plural(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -1,0 +1,87 @@
+"""Sitemaps through a node by its address, like any target.
+
+Before go-live the public name may mean the old site.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import BinaryIO
+
+from cachekit.errors import SourceError
+from cachekit.model import Node, Site, shown, shown_url
+from cachekit.replay import Request, Response, Terms, replay, route_to
+from cachekit.sources.base import MAX_FETCHED_BYTES, new_body
+
+_MAX_HOPS = 5
+
+
+class _One:
+    """Admits a single request."""
+
+    def __init__(self, request: Request) -> None:
+        self._request: Request | None = request
+
+    def admit(self) -> Request | None:
+        request, self._request = self._request, None
+        return request
+
+    def wait(self) -> float | None:
+        return None if self._request is None else 0.0
+
+    def cut(self) -> bool:
+        return False
+
+
+def through(
+    nodes: Sequence[Node], site: Site, terms: Terms, headers: Sequence[str]
+) -> Callable[[str], BinaryIO]:
+    """Make a fetch that asks the nodes in turn until one answers. It raises SourceError."""
+
+    def fetch(url: str) -> BinaryIO:
+        failures = []
+        for node in nodes:
+            try:
+                return _fetch(url, node, site, terms, list(headers))
+            except SourceError as error:
+                failures.append(str(error))
+        raise SourceError(shown(url), "; ".join(failures) or "no node to fetch it through")
+
+    return fetch
+
+
+def _fetch(url: str, node: Node, site: Site, terms: Terms, headers: list[str]) -> BinaryIO:
+    asked = url.encode("utf-8", "surrogateescape")
+    route = route_to(node, site)
+    for _ in range(_MAX_HOPS):
+        body = new_body()
+        response = _answer(Request(asked, route, headers, sink=_capped(body)), terms)
+        if response.fault is None and response.status == 200:
+            body.seek(0)
+            return body
+        body.close()
+        if not response.redirect_url or not site.owns(response.redirect_url):
+            raise SourceError(f"through node {node.name}", _why(response))
+        asked = response.redirect_url
+    raise SourceError(f"through node {node.name}", "redirected more than 5 times")
+
+
+def _answer(request: Request, terms: Terms) -> Response:
+    return next(iter(list(replay(_One(request), terms=terms, max_in_flight=1))))
+
+
+def _capped(body: BinaryIO) -> Callable[[bytes], int]:
+    left = MAX_FETCHED_BYTES
+
+    def keep(chunk: bytes) -> int:
+        nonlocal left
+        left -= len(chunk)
+        return body.write(chunk) if left >= 0 else 0
+
+    return keep
+
+
+def _why(response: Response) -> str:
+    if response.fault is not None:
+        return f"{response.fault}: {shown(response.detail)}"
+    if response.redirect_url:
+        return f"redirects to another site, {shown_url(response.redirect_url)}; not followed"
+    return f"answered status {response.status}"

@@ -1,0 +1,212 @@
+"""What a run has done so far, on disk before anything else starts.
+
+`kill -9` loses only what was in flight.
+
+A run is a folder under STATE_DIR/runs: `run.json` says what it warms, `targets.jsonl` has one line
+per finished target. The report of a resumed run is made by replaying these lines, so it covers both
+runs.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cachekit.errors import JournalError
+from cachekit.events import TargetDone
+from cachekit.model import Verdict, shown_url
+
+_FORMAT = 1
+_KEPT_RUNS = 20
+_RESUMABLE_SECONDS = 7 * 86400
+
+
+class Journal:
+    """The record of one run.
+
+    Lines wait in memory until `flush`, which comes before anything new starts.
+    """
+
+    def __init__(self, folder: Path, run: dict[str, Any]) -> None:
+        self.folder = folder
+        self.run = run
+        self._lines: list[str] = []
+        self._file = os.open(
+            self.folder / "targets.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600
+        )
+        self._end_torn_line()
+
+    @property
+    def name(self) -> str:
+        """The name of the run."""
+        return self.folder.name
+
+    def add(self, done: TargetDone, *, notable: bool) -> None:
+        """Record one finished target; the URL only if reports may name it."""
+        if notable:
+            self._lines.append(json.dumps(_row(done)) + "\n")
+            return
+        self._lines.append(
+            f'["{done.pass_name}",{json.dumps(done.node)},{json.dumps(done.variant)},{done.ordinal},'
+            f'{int(done.ok)},"{done.verdict}",{done.status},{done.first_byte:.6f},{done.seconds:.6f},'
+            f"{done.retries},{int(done.counts_for_hit)},{int(done.required)}]\n"
+        )
+
+    def flush(self) -> None:
+        """Hand all lines to the kernel, where they outlive this process."""
+        if self._lines:
+            data, self._lines = "".join(self._lines).encode(), []
+            while data:
+                data = data[os.write(self._file, data) :]
+
+    def records(self) -> Iterator[TargetDone]:
+        """Read what earlier runs recorded, in order."""
+        with (self.folder / "targets.jsonl").open(encoding="utf-8") as file:
+            for line in file:
+                try:
+                    yield _done(json.loads(line))
+                except (ValueError, IndexError, TypeError):
+                    continue  # a line torn by a kill: its target is asked again
+
+    def finish(self, outcome: str) -> None:
+        """Mark the run as complete: there is nothing to resume."""
+        self.run |= {"state": "finished", "outcome": outcome}
+        _write_run(self.folder, self.run)
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.flush()
+        os.close(self._file)
+
+    def _end_torn_line(self) -> None:
+        size = os.fstat(self._file).st_size
+        if size and os.pread(self._file, 1, size - 1) != b"\n":
+            os.write(self._file, b"\n")
+
+
+def start(state_dir: Path, key: str, digest: str, facts: Mapping[str, Any]) -> Journal:
+    """Begin a run. Raises JournalError."""
+    name = f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
+    run = {
+        "cachekit": _FORMAT,
+        "state": "running",
+        "key": key,
+        "digest": digest,
+        "started": time.time(),
+        **facts,
+    }
+    try:
+        folder = _new_folder(state_dir / "runs", name)
+        _write_run(folder, run)
+        _prune(state_dir / "runs")
+        return Journal(folder, run)
+    except OSError as error:
+        message = (
+            f"{state_dir}: the run cannot be recorded: {error.strerror}; choose another --state-dir"
+        )
+        raise JournalError(message) from error
+
+
+def resume(state_dir: Path, key: str, digest: str) -> Journal:
+    """Continue the newest unfinished run with this key.
+
+    Raises JournalError if there is none or its list changed.
+    """
+    for folder in sorted(_folders(state_dir / "runs"), reverse=True):
+        run = _read_run(folder)
+        if run is None or run.get("key") != key or run.get("state") != "running":
+            continue
+        if run.get("digest") != digest:
+            raise JournalError(
+                f"{folder}: the list of URLs has changed since this run; start one without --resume"
+            )
+        return Journal(folder, run)
+    raise JournalError(
+        f"{state_dir}: no unfinished run of the same site, nodes, lists and variants;"
+        " start one without --resume"
+    )
+
+
+def _row(done: TargetDone) -> list[Any]:
+    return [
+        done.pass_name,
+        done.node,
+        done.variant,
+        done.ordinal,
+        int(done.ok),
+        done.verdict.value,
+        done.status,
+        round(done.first_byte, 6),
+        round(done.seconds, 6),
+        done.retries,
+        int(done.counts_for_hit),
+        int(done.required),
+        shown_url(done.url),  # a password in it must not reach the disk
+        list(done.reasons),
+        done.detail,
+    ]
+
+
+def _done(row: list[Any]) -> TargetDone:
+    url, reasons, detail = row[12:15] if len(row) > 12 else ("", (), "")
+    return TargetDone(
+        pass_name=row[0],
+        node=row[1],
+        variant=row[2],
+        ordinal=row[3],
+        url=url.encode(),
+        ok=bool(row[4]),
+        verdict=Verdict(row[5]),
+        status=row[6],
+        first_byte=row[7],
+        seconds=row[8],
+        retries=row[9],
+        reasons=tuple(reasons),
+        detail=detail,
+        counts_for_hit=bool(row[10]),
+        required=bool(row[11]),
+    )
+
+
+def _new_folder(runs: Path, name: str) -> Path:
+    runs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for attempt in range(1000):
+        folder = runs / (f"{name}-{attempt}" if attempt else name)
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        return folder
+    raise FileExistsError(17, "a thousand runs have this name", str(runs / name))
+
+
+def _folders(runs: Path) -> list[Path]:
+    return [path for path in runs.iterdir() if path.is_dir()] if runs.is_dir() else []
+
+
+def _prune(runs: Path) -> None:
+    """Forget old runs: beyond the newest, those that finished, and those that nobody resumed."""
+    for folder in sorted(_folders(runs), reverse=True)[_KEPT_RUNS:]:
+        run = _read_run(folder) or {}
+        if (
+            run.get("state") == "finished"
+            or time.time() - run.get("started", 0) > _RESUMABLE_SECONDS
+        ):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _read_run(folder: Path) -> dict[str, Any] | None:
+    try:
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return run if isinstance(run, dict) and run.get("cachekit") == _FORMAT else None
+
+
+def _write_run(folder: Path, run: Mapping[str, Any]) -> None:
+    partial = folder / "run.json.partial"
+    partial.write_text(json.dumps(run, indent=1), encoding="utf-8")
+    partial.replace(folder / "run.json")

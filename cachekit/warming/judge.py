@@ -1,0 +1,217 @@
+"""One response against what was expected of it: ok or not, hit or not, and every reason why."""
+
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+from cachekit.events import VERIFY, TargetDone
+from cachekit.model import Expect, Site, Verdict, shown_url
+from cachekit.replay import Response
+from cachekit.warming.schedule import Target
+from cachekit.warming.verdicts import (
+    FORBIDS_STORING,
+    Classifier,
+    Signal,
+    header_values,
+    reasons_not_hit,
+)
+
+MAX_HOPS = 10
+NOTHING_SPECIAL = Expect()
+_DECODED_BYTES = 8 * 1024**2
+_LOGIN = re.compile(
+    rb"(?i)[/?&=_-](log-?in|sign-?in|sso|auth|authenticate|session/new)(?:[/?&=._-]|$)"
+)
+
+
+class Judge:
+    """Judges the responses of one pass. `elapsed` gives the seconds since the fill pass began."""
+
+    def __init__(
+        self,
+        pass_name: str,
+        site: Site,
+        classifier: Classifier,
+        *,
+        elapsed: Callable[[], float],
+        last_pass: bool,
+    ) -> None:
+        self._pass_name = pass_name
+        self._site = site
+        self._verifying = pass_name == VERIFY
+        self._classify = classifier.signal
+        self._elapsed = elapsed
+        # Cold pages are slow by nature: time is judged where visitors would meet it.
+        self._judges_time = last_pass
+
+    def done(self, target: Target, response: Response) -> TargetDone:
+        """Judge one final answer."""
+        signal = self._classify(response.head)
+        way = target.way
+        verdict, detail = signal.verdict, signal.shown
+        reasons = self._failures(target, response, signal)
+        ok = not reasons
+        if not ok:
+            detail = _failure_detail(response)
+            verdict = Verdict.UNKNOWN if reasons == ("not-decodable",) else Verdict.ERROR
+        elif verdict is Verdict.HIT:
+            reasons = () if way.traits.cacheable else ("unexpected-hit",)
+        elif self._verifying:
+            reasons, verdict = self._why_not_hit(target, response, signal)
+        return TargetDone(
+            self._pass_name,
+            way.lane.node,
+            way.variant,
+            target.ordinal,
+            target.public_url,
+            ok,
+            verdict,
+            response.status,
+            response.first_byte,
+            response.seconds,
+            target.retries,
+            reasons,
+            detail,
+            way.traits.cacheable and not way.personal,
+            way.traits.required,
+        )
+
+    def _failures(self, target: Target, response: Response, signal: Signal) -> tuple[str, ...]:
+        if response.fault is not None:
+            return (response.fault.value,)
+        way = target.way
+        if way.expect is NOTHING_SPECIAL and 200 <= response.status < 300 and not way.personal:
+            return ()
+        reasons = list(self._status_failures(target, response))
+        if way.personal and signal.verdict is Verdict.HIT:
+            reasons.append("leak")
+        slowest = way.expect.max_time
+        if self._judges_time and slowest is not None and response.seconds > slowest:
+            reasons.append("slow")
+        if way.expect.needs_body and not reasons:
+            reasons += _content_failures(target.body, response.head, way.expect)
+        return tuple(reasons)
+
+    def _status_failures(self, target: Target, response: Response) -> Iterator[str]:
+        status, expected = response.status, target.way.expect.status
+        if _LOGIN.search(response.redirect_url or (target.url if target.hops else b"")):
+            yield "login-redirect"
+        elif status in expected if expected else 200 <= status < 300:
+            return
+        elif not response.redirect_url:
+            yield f"status-{status}"
+        elif not self._site.owns(response.redirect_url):
+            yield "redirect-off-site"
+        else:
+            yield "redirect-loop" if target.hops >= MAX_HOPS else "redirect"
+
+    def _why_not_hit(
+        self, target: Target, response: Response, signal: Signal
+    ) -> tuple[tuple[str, ...], Verdict]:
+        found = reasons_not_hit(response.head, response.status, signal, elapsed=self._elapsed())
+        reasons = [*_credentials(target), *found]
+        verdict = signal.verdict
+        if verdict is Verdict.MISS:
+            if FORBIDS_STORING.intersection(reasons):
+                verdict = Verdict.UNCACHEABLE
+            elif not reasons:
+                reasons.append("gone")
+        return tuple(reasons), verdict
+
+
+def follow(target: Target, response: Response, site: Site) -> bool:
+    """Point the target at where a redirect leads, if that is on the site; it stays on its node."""
+    url = response.redirect_url
+    if not url or target.hops >= MAX_HOPS or not site.owns(url):
+        return False
+    target.hops += 1
+    target.restart(url)
+    return True
+
+
+def _failure_detail(response: Response) -> str:
+    if response.fault is not None:
+        return response.detail
+    return f"Location: {shown_url(response.redirect_url)}" if response.redirect_url else ""
+
+
+def _content_failures(body: bytes, head: bytes, expect: Expect) -> Iterator[str]:
+    try:
+        text = decoded_text(body, head)
+    except ValueError:
+        yield "not-decodable"
+        return
+    missing = any(wanted not in text for wanted in expect.contains or ())
+    if missing or (expect.matches and not _compiled(expect.matches).search(text)):
+        yield "content"
+    if any(marker in text for marker in expect.not_contains or ()):
+        yield "marker"
+
+
+def decoded_text(body: bytes, head: bytes) -> str:
+    """Decode what was kept of a body, by its Content-Encoding and charset. Raises ValueError."""
+    encodings = [
+        e.strip().lower()
+        for value in header_values(head, "Content-Encoding")
+        for e in value.split(",")
+    ]
+    for encoding in reversed(encodings):
+        if encoding not in ("", "identity"):
+            if encoding not in _DECODERS:
+                raise ValueError(f"unknown Content-Encoding {encoding}")
+            body = _DECODERS[encoding](body)
+    content_type = " ".join(header_values(head, "Content-Type"))
+    charset = re.search(r"charset=\"?([\w.:-]+)", content_type)
+    try:
+        return body.decode(charset[1] if charset else "utf-8", "replace")
+    except LookupError:
+        return body.decode("utf-8", "replace")
+
+
+def _inflate(body: bytes) -> bytes:
+    for window in (47, -15):  # gzip or zlib by its header, else the raw deflate some servers send
+        try:
+            return zlib.decompressobj(window).decompress(body, _DECODED_BYTES)
+        except zlib.error:
+            continue
+    raise ValueError("not gzip or deflate")
+
+
+def _brotli(body: bytes) -> bytes:
+    import brotli
+
+    try:
+        decoded: bytes = brotli.Decompressor().process(body, output_buffer_limit=_DECODED_BYTES)
+    except brotli.error as error:
+        raise ValueError("not brotli") from error
+    return decoded
+
+
+def _zstd(body: bytes) -> bytes:
+    import zstandard
+
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(body) as reader:
+            return reader.read(_DECODED_BYTES)
+    except zstandard.ZstdError as error:
+        raise ValueError("not zstd") from error
+
+
+_DECODERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": _inflate,
+    "x-gzip": _inflate,
+    "deflate": _inflate,
+    "br": _brotli,
+    "zstd": _zstd,
+}
+
+
+@lru_cache(maxsize=256)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
+
+
+def _credentials(target: Target) -> Iterator[str]:
+    names = {line.partition(":")[0].lower() for line in target.headers}
+    yield from (name for name in ("authorization", "cookie") if name in names)

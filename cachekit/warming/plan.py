@@ -1,0 +1,225 @@
+"""What a run would ask: nodes, variants and the collected URLs. Nothing has been warmed yet."""
+
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from cachekit.errors import ConfigError
+from cachekit.model import PLAIN, Node, Site, Traits, Variant, shown, shown_url
+from cachekit.replay import Terms
+from cachekit.results import PlanFacts
+from cachekit.settings import Settings, WarmList
+from cachekit.sources.base import Surroundings
+from cachekit.warming.fetch import through
+from cachekit.warming.targets import UrlSet, collect, stream
+
+_EXAMPLES = 10
+_Named = TypeVar("_Named")
+
+DEFAULT_HEADERS = {
+    "User-Agent": "Mozilla/5.0 (compatible; cachekit)",
+    "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    # The very bytes that browsers send: nginx compares Vary: Accept-Encoding as a raw string.
+    "Accept-Encoding": "gzip, deflate, br, zstd",
+}
+"""Sent with every request unless `warm.headers`, a variant or a list says otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmPlan:
+    """The whole of what will be asked, in order; `targets` = URLs x variants x nodes."""
+
+    settings: Settings
+    site: Site
+    nodes: tuple[Node, ...]
+    variants: tuple[Variant, ...]
+    lists: Mapping[str, WarmList]
+    urls: UrlSet
+    per_node: int
+    required: int
+
+    @property
+    def targets(self) -> int:
+        """How many targets there are on all nodes."""
+        return self.per_node * len(self.nodes)
+
+    @property
+    def key(self) -> str:
+        """Tell runs apart that cannot be resumed by one another."""
+        facts = [
+            str(self.site),
+            sorted((node.name, str(node.address)) for node in self.nodes),
+            sorted((name, warm_list.source.describe()) for name, warm_list in self.lists.items()),
+            [
+                (v.name, sorted(v.headers) if v.personal else sorted(v.headers.items()))
+                for v in self.variants
+            ],
+        ]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    @property
+    def facts(self) -> PlanFacts:
+        """Write the plan for people."""
+        return PlanFacts(
+            site=str(self.site),
+            nodes={node.name: str(node.address) for node in self.nodes},
+            variants=tuple(variant.name for variant in self.variants if variant.name),
+            lists={name: shown(item.source.describe()) for name, item in self.lists.items()},
+            urls=len(self.urls),
+            targets=self.targets,
+            verify=self.settings.warm.verify,
+            cuts=dict(self.urls.cuts),
+            warnings=self.warnings,
+            examples=tuple(shown_url(url) for url, _ in islice(self.urls, _EXAMPLES)),
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Say loudly what makes this run prove less than it seems to."""
+        found = []
+        if not self.settings.warm.tls.verify:
+            found.append(
+                "TLS certificates are NOT verified: a wrong or old certificate goes unseen"
+            )
+        return tuple(found)
+
+
+def plan_warm(
+    settings: Settings,
+    *,
+    nodes: Sequence[Node] | None = None,
+    lists: Sequence[str] | None = None,
+    variants: Sequence[str] | None = None,
+    spool: Path | None = None,
+    stdin: BinaryIO | None = None,
+) -> WarmPlan:
+    """Collect the URLs and cross them with nodes and variants; `None` means all in the settings.
+
+    Reads lists and fetches sitemaps, and asks no page. `spool` is where `stream` keeps its URLs.
+    Raises ConfigError and SourceError.
+    """
+    site = Site(settings.site, tuple(settings.allow_hosts))
+    chosen_nodes = tuple(settings.nodes.values() if nodes is None else nodes)
+    chosen_lists = _chosen(settings.warmlists, lists, "list")
+    if not chosen_nodes:
+        raise ConfigError("no nodes: name some under `nodes:` or with --node")
+    if not chosen_lists:
+        raise ConfigError(
+            "no list of URLs: name some under `warmlists:` or with --url, --list, --sitemap"
+        )
+    chosen_variants = tuple(_chosen(settings.warm.variants, variants, "variant").values())
+    urls = _collect(settings, site, chosen_nodes, chosen_lists, spool, stdin or sys.stdin.buffer)
+    every = chosen_variants or (Variant(name=""),)
+    counted = [(t, count * len(applicable(every, t))) for t, count in _kinds(urls)]
+    return WarmPlan(
+        settings=settings,
+        site=site,
+        nodes=chosen_nodes,
+        variants=every,
+        lists=chosen_lists,
+        urls=urls,
+        per_node=sum(count for _, count in counted),
+        required=sum(count for traits, count in counted if traits.required),
+    )
+
+
+def applicable(variants: Sequence[Variant], traits: Traits) -> list[tuple[int, Variant]]:
+    """Give the variants a URL is asked under, each with its place among all."""
+    named = traits.variants
+    return [(i, v) for i, v in enumerate(variants) if named is None or v.name in named]
+
+
+def header_lines(settings: Settings, variant: Variant, traits: Traits) -> list[str]:
+    """Merge the headers of all levels, the narrowest last; an empty value leaves a header out."""
+    merged: dict[str, tuple[str, str]] = {}
+    for level in (DEFAULT_HEADERS, settings.warm.headers, variant.headers, traits.headers):
+        merged |= {name.lower(): (name, value) for name, value in level.items()}
+    return [f"{name}: {value}" if value else f"{name}:" for name, value in merged.values()]
+
+
+def terms_of(settings: Settings) -> Terms:
+    """Give deadlines, caps and trust in the replay's own terms."""
+    warm, tls = settings.warm, settings.warm.tls
+    return Terms(
+        connect_timeout=warm.connect_timeout,
+        first_byte_timeout=warm.first_byte_timeout,
+        timeout=warm.timeout,
+        max_body=warm.max_body,
+        verify=tls.verify,
+        ca_file=tls.ca_file,
+        client_certificate=tls.client_certificate,
+        client_key=tls.client_key,
+        http2=warm.http2,
+    )
+
+
+def _kinds(urls: UrlSet) -> list[tuple[Traits, int]]:
+    """Count the URLs of each kind of traits; equal traits are one object."""
+    counts = Counter(map(id, (traits for _, traits in urls)))
+    kinds = {id(traits): traits for _, traits in urls} if len(counts) > 1 else {}
+    if len(counts) == 1:
+        _, only = next(iter(urls))
+        kinds = {id(only): only}
+    return [(kinds[number], count) for number, count in counts.items()]
+
+
+def _chosen(
+    available: Mapping[str, _Named], names: Sequence[str] | None, what: str
+) -> dict[str, _Named]:
+    if names is None:
+        return dict(available)
+    unknown = [name for name in names if name not in available]
+    if unknown:
+        have = ", ".join(available) or "none"
+        raise ConfigError(
+            f"no {what} named {', '.join(unknown)} in the settings; there are: {have}"
+        )
+    return {name: available[name] for name in names}
+
+
+def _collect(
+    settings: Settings,
+    site: Site,
+    nodes: Sequence[Node],
+    lists: Mapping[str, WarmList],
+    spool: Path | None,
+    stdin: BinaryIO,
+) -> UrlSet:
+    warm = settings.warm
+    if warm.public_sitemap:
+        from cachekit.control import fetch_public
+
+        fetch: Callable[[str], BinaryIO] = partial(fetch_public, timeout=warm.timeout)
+    else:
+        # Only gzip: sitemaps are decoded here, and every server has it.
+        plain = Variant(name="", headers={"Accept-Encoding": "gzip"})
+        fetch = through(nodes, site, terms_of(settings), header_lines(settings, plain, PLAIN))
+    surroundings = Surroundings(site=site, fetch=fetch, stdin=stdin)
+    if warm.stream:
+        if spool is None:
+            raise ConfigError("a streamed run needs a place to keep its URLs: give `spool`")
+        return stream(
+            lists,
+            surroundings,
+            spool,
+            include=warm.include,
+            exclude=warm.exclude,
+            limit=warm.limit,
+            gate_required=warm.gate.required,
+        )
+    return collect(
+        lists,
+        surroundings,
+        include=warm.include,
+        exclude=warm.exclude,
+        limit=warm.limit,
+        order=warm.order,
+        gate_required=warm.gate.required,
+    )

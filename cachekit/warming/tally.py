@@ -1,0 +1,217 @@
+"""Counts what was done, target by target, into the results of nodes and run; constant memory."""
+
+import heapq
+from collections import Counter
+from collections.abc import Mapping
+
+from cachekit.events import FILL, VERIFY, TargetDone
+from cachekit.model import Verdict, shown, shown_url
+from cachekit.results import Latency, NodeResult, PassResult, ReasonCount, TargetResult
+from cachekit.warming.reasons import explain
+
+_TICKS_PER_SECOND = 20_000
+_LONGEST_TICKS = 3600 * _TICKS_PER_SECOND
+_FOLD_AT = 20_000
+_EXAMPLES = 3
+_SLOWEST = 5
+
+
+class Latencies:
+    """Times at a resolution of 50 microseconds, merged into an HDR histogram only when read."""
+
+    def __init__(self) -> None:
+        self.counts: dict[int, int] = {}
+
+    def add(self, seconds: float) -> None:
+        """Count one time."""
+        ticks = int(seconds * _TICKS_PER_SECOND)
+        counts = self.counts
+        counts[ticks] = counts.get(ticks, 0) + 1
+        if len(counts) > _FOLD_AT:
+            self._fold()
+
+    def merge(self, other: "Latencies") -> None:
+        """Count all of another's times too."""
+        for ticks, count in other.counts.items():
+            self.counts[ticks] = self.counts.get(ticks, 0) + count
+
+    def result(self) -> Latency:
+        """Read the percentiles, to three significant digits."""
+        from hdrh.histogram import HdrHistogram
+
+        if not self.counts:
+            return Latency()
+        histogram = HdrHistogram(1, _LONGEST_TICKS, 3)
+        for ticks, count in self.counts.items():
+            histogram.record_value(max(1, min(ticks, _LONGEST_TICKS)), count)
+        p50, p95, p99, longest = (
+            histogram.get_value_at_percentile(p) / _TICKS_PER_SECOND for p in (50, 95, 99, 100)
+        )
+        count = sum(self.counts.values())
+        return Latency(count=count, p50=p50, p95=p95, p99=p99, longest=longest)
+
+    def _fold(self) -> None:
+        """Round to three significant digits: memory stays bounded however the times scatter."""
+        folded: dict[int, int] = {}
+        for ticks, count in self.counts.items():
+            step = 10 ** max(0, len(str(ticks)) - 3)
+            rounded = ticks // step * step
+            folded[rounded] = folded.get(rounded, 0) + count
+        self.counts = folded
+
+
+class PassTally:
+    """One pass over one node."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.ok = 0
+        self.retries = 0
+        self.hits = 0
+        self.counted = 0
+        self.verdicts: Counter[str] = Counter()
+        self.latencies = Latencies()
+
+    def add(self, done: TargetDone) -> None:
+        """Count one target."""
+        self.asked += 1
+        self.verdicts[done.verdict] += 1
+        self.retries += done.retries
+        if done.ok:
+            self.ok += 1
+            self.latencies.add(done.seconds)
+        if done.counts_for_hit:
+            self.counted += 1
+            self.hits += done.verdict is Verdict.HIT
+
+    def merge(self, other: "PassTally") -> None:
+        """Count all of another's targets too."""
+        self.asked += other.asked
+        self.ok += other.ok
+        self.retries += other.retries
+        self.hits += other.hits
+        self.counted += other.counted
+        self.verdicts.update(other.verdicts)
+        self.latencies.merge(other.latencies)
+
+    def result(self) -> PassResult:
+        """Freeze the counts."""
+        return PassResult(
+            asked=self.asked,
+            ok=self.ok,
+            retries=self.retries,
+            hits=self.hits,
+            counted=self.counted,
+            verdicts=dict(sorted(self.verdicts.items())),
+            latency=self.latencies.result(),
+        )
+
+
+class Tally:
+    """The whole run: per node and pass, with reasons, failures and the slowest."""
+
+    def __init__(self, nodes: Mapping[str, str], targets_per_node: int, max_listed: int) -> None:
+        self._addresses = nodes
+        self._targets = targets_per_node
+        self._max_listed = max_listed
+        self._fill = {name: PassTally() for name in nodes}
+        self._verify = {name: PassTally() for name in nodes}
+        self._reasons: dict[tuple[str, bool], tuple[list[int], list[str]]] = {}
+        self._slowest: list[tuple[float, int, TargetDone]] = []
+        self._sequence = 0
+        self.failures: list[TargetResult] = []
+        self.failures_cut = 0
+        self.required_failures: list[str] = []
+        self.required_not_hit: list[str] = []
+        self.required_asked = 0
+        self.abandoned: dict[str, str] = {}
+
+    def add(self, done: TargetDone) -> bool:
+        """Count one target in one pass, and say whether a report may name it."""
+        verifying = done.pass_name == VERIFY
+        (self._verify if verifying else self._fill)[done.node].add(done)
+        if done.reasons:
+            self._add_reasons(done)
+        if not done.ok:
+            self._add_failure(done)
+        if done.required:
+            self._add_required(done)
+        slow = len(self._slowest) < _SLOWEST or done.seconds > self._slowest[0][0]
+        if slow:
+            self._add_slow(done)
+        return slow or done.required or bool(done.reasons)
+
+    def node_results(self) -> tuple[NodeResult, ...]:
+        """Freeze the counts of each node."""
+        return tuple(
+            self._result(name, address, self._fill[name], self._verify[name], self._targets)
+            for name, address in self._addresses.items()
+        )
+
+    def total(self) -> NodeResult:
+        """Freeze the counts of all nodes together."""
+        fill, verify = PassTally(), PassTally()
+        for name in self._addresses:
+            fill.merge(self._fill[name])
+            verify.merge(self._verify[name])
+        return self._result("", "", fill, verify, self._targets * len(self._addresses))
+
+    def reasons(self) -> tuple[ReasonCount, ...]:
+        """List reasons: failures first, then by count."""
+        found = [
+            ReasonCount(
+                code=code,
+                title=shown(explain(code).title),
+                advice=explain(code).advice,
+                failure=failure,
+                count=count[0],
+                examples=tuple(examples),
+            )
+            for (code, failure), (count, examples) in self._reasons.items()
+        ]
+        return tuple(sorted(found, key=lambda reason: (not reason.failure, -reason.count)))
+
+    def slowest(self) -> tuple[TargetResult, ...]:
+        """List the slowest answers of all passes, slowest first."""
+        ranked = sorted(self._slowest, key=lambda item: -item[0])
+        return tuple(done.result() for _, _, done in ranked)
+
+    def _result(
+        self, name: str, address: str, fill: PassTally, verify: PassTally, targets: int
+    ) -> NodeResult:
+        return NodeResult(
+            name=name,
+            address=address,
+            targets=targets,
+            asked=fill.asked,
+            ok=fill.ok - (verify.asked - verify.ok),
+            fill=fill.result(),
+            verify=verify.result(),
+            abandoned=self.abandoned.get(name, ""),
+        )
+
+    def _add_reasons(self, done: TargetDone) -> None:
+        for code in done.reasons:
+            count, examples = self._reasons.setdefault((code, not done.ok), ([0], []))
+            count[0] += 1
+            if len(examples) < _EXAMPLES and (url := shown_url(done.url)) not in examples:
+                examples.append(url)
+
+    def _add_failure(self, done: TargetDone) -> None:
+        if len(self.failures) < self._max_listed:
+            self.failures.append(done.result())
+        else:
+            self.failures_cut += 1
+
+    def _add_required(self, done: TargetDone) -> None:
+        self.required_asked += done.pass_name == FILL
+        named = f"{shown_url(done.url)} on {done.node}"
+        if not done.ok:
+            self.required_failures.append(named)
+        elif done.pass_name == VERIFY and done.counts_for_hit and done.verdict is not Verdict.HIT:
+            self.required_not_hit.append(named)
+
+    def _add_slow(self, done: TargetDone) -> None:
+        self._sequence += 1
+        keep = heapq.heappush if len(self._slowest) < _SLOWEST else heapq.heapreplace
+        keep(self._slowest, (done.seconds, self._sequence, done))

@@ -1,0 +1,99 @@
+"""Varnish as a node: varnishd with a given or the plainest VCL, in front of an origin."""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from tests.servers.process import ServerProcess, free_port, host_port
+
+BACKEND = """\
+vcl 4.1;
+backend default {{ .host = "{host}"; .port = "{port}"; }}
+"""
+
+
+@dataclass(kw_only=True, eq=False)
+class Varnish(ServerProcess):
+    """A node: varnishd that caches what an origin (`host:port`) says.
+
+    With the default VCL only `X-Varnish` and `Age` tell a hit. `vcl` is added after the backend of
+    the origin, or replaces all when it begins with `vcl 4`.
+    """
+
+    program: ClassVar[str] = "varnishd"
+
+    origin: str
+    vcl: str = ""
+    unix_socket: bool = False
+    proxy_protocol: bool = False
+    cli: bool = False
+    """Open the management port, with the secret in `secret_file`."""
+    cli_port: int = 0
+    arguments: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cli:
+            self.cli_port = self.cli_port or free_port(self.host)
+
+    @property
+    def socket_path(self) -> Path:
+        """The unix socket, when `unix_socket` is set."""
+        return self.data_dir / "varnish.sock"
+
+    @property
+    def secret_file(self) -> Path:
+        """The secret of the management port."""
+        return self.data_dir / "secret"
+
+    @property
+    def cli_address(self) -> str:
+        """`host:port` of the management port."""
+        return host_port(self.host, self.cli_port)
+
+    @property
+    def work_dir(self) -> Path:
+        """The instance directory, for `varnishadm -n` and `varnishlog -n`."""
+        return self.data_dir / "n"
+
+    def prepare(self) -> None:
+        text = self.vcl
+        if not text.lstrip().startswith("vcl 4"):
+            host, _, port = self.origin.rpartition(":")
+            text = BACKEND.format(host=host.strip("[]"), port=port) + text
+        (self.data_dir / "node.vcl").write_text(text)
+        self.secret_file.write_text("test-secret\n")
+
+    def argv(self) -> list[str]:
+        protocol = "PROXY" if self.proxy_protocol else "HTTP"
+        # -j none: the jail wants to change to other users, which a container may not allow.
+        argv = ["-F", "-j", "none", "-n", str(self.work_dir), "-f", str(self.data_dir / "node.vcl")]
+        argv += ["-a", f"{self.address},{protocol}"]
+        if self.unix_socket:
+            argv += ["-a", f"{self.socket_path},{protocol}"]
+        if self.cli:
+            argv += ["-T", self.cli_address, "-S", str(self.secret_file)]
+        else:
+            argv += ["-T", "none"]
+        # One pool and a small log: many of these run side by side in the tests.
+        argv += ["-s", "malloc,32m", "-p", "thread_pools=1", "-p", "thread_pool_min=20"]
+        return [*argv, "-p", "vsl_space=4m", *self.arguments]
+
+    def is_ready(self) -> bool:
+        """Tell whether a worker answers.
+
+        The parent opens the port before the child that serves it exists, so connecting proves
+        nothing. Something that is no request is refused (400, or closed when PROXY is wanted)
+        by the worker itself, so the origin never sees the question.
+        """
+        try:
+            with socket.create_connection((self.host, self.port), timeout=1.0) as probe:
+                probe.sendall(b"ready?\r\n\r\n")
+                probe.settimeout(self.ready_seconds)
+                probe.recv(1)
+        except ConnectionResetError:
+            return True
+        except OSError:
+            return False
+        return True
