@@ -27,7 +27,7 @@ Fault = tuple[KeyPath, str]
 """A key path as it stands in the settings file, and what was expected there; no value is quoted."""
 
 PERSONAL_HEADERS = ("authorization", "cookie", "proxy-authorization")
-_HEADER_NAME = "expected the name of a header, without spaces and colons"
+_HEADER_NAME = "the name of a header has no spaces and no colon"
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/?#@\[\]]+)(:\d{1,5})?")
@@ -78,14 +78,14 @@ def _site(settings: Settings) -> Site | None:
 
 def _of_node(node: Node) -> Iterator[Fault]:
     path: KeyPath = ("nodes", node.name, "ports")
-    if node.ports and node.address.unix_path:
-        yield path, "a unix socket has no ports; remove one of the two"
-    elif node.ports and node.address.port is not None:
-        yield path, "the address has a port already; write it in one place"
     for scheme, port in node.ports.items():
         if scheme not in ("http", "https"):
             yield (*path, scheme), "unknown scheme, expected http or https"
         yield from _within((*path, scheme), port, 1, 65535)
+    if node.ports and node.address.unix_path:
+        yield path, "a unix socket has no ports; remove one of the two"
+    elif node.ports and node.address.port is not None:
+        yield path, "the address has a port already; write it in one place"
 
 
 def _of_warm(warm: WarmSettings) -> Iterator[Fault]:
@@ -103,7 +103,7 @@ def _of_warm(warm: WarmSettings) -> Iterator[Fault]:
         "budget",
     ):
         yield from _positive((*path, name), getattr(warm, name))
-    yield from _of_headers((*path, "headers"), warm.headers, "put it into a variant with it")
+    yield from _of_headers((*path, "headers"), warm.headers, "put it into a variant that has it")
     for variant in warm.variants.values():
         yield from _of_variant(variant)
     yield from _of_expect((*path, "expect"), warm.expect)

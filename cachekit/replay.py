@@ -10,7 +10,7 @@ engine" in docs/internals.md.
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +24,11 @@ from cachekit.model import DEFAULT_PORTS, Node, Site
 # slower.
 _MAX_IDLE_CONNECTIONS = 500
 _SWEEP_SECONDS = 0.1
+_STATUS, _FIRST_BYTE, _TOTAL = (
+    pycurl.RESPONSE_CODE,
+    pycurl.STARTTRANSFER_TIME,
+    pycurl.TOTAL_TIME,
+)
 _CA_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
 
@@ -90,28 +95,44 @@ class Terms:
     http2: bool = False
 
 
-class Request:
-    """One request: GET `url` (bytes, sent as they are) over `route` with `headers`.
+class Manner:
+    """How requests are asked that have all but their URL in common; make one and share it.
 
-    `headers` is a shared list of `Name: value` lines. The body is drained and thrown away unless
-    `sink` takes its chunks; a sink that answers fewer bytes than it got ends the transfer.
+    `headers` are `Name: value` lines. Without `keep_head` the header block is not looked at, which
+    makes a third more requests possible.
     """
 
-    __slots__ = ("headers", "method", "route", "sink", "url")
+    __slots__ = ("headers", "keep_head", "method", "route")
 
     def __init__(
         self,
-        url: bytes,
         route: Route,
-        headers: list[str],
-        sink: Callable[[bytes], int] | None = None,
+        headers: Sequence[str] = (),
+        *,
         method: str = "GET",
+        keep_head: bool = True,
+    ) -> None:
+        self.route = route
+        self.headers = list(headers)
+        self.method = method
+        self.keep_head = keep_head
+
+
+class Request:
+    """One request for `url`, whose bytes are sent as they are.
+
+    The body is drained and thrown away unless `sink` takes its chunks; a sink that answers fewer
+    bytes than it got ends the transfer.
+    """
+
+    __slots__ = ("manner", "sink", "url")
+
+    def __init__(
+        self, url: bytes, manner: Manner, sink: Callable[[bytes], int] | None = None
     ) -> None:
         self.url = url
-        self.route = route
-        self.headers = headers
+        self.manner = manner
         self.sink = sink
-        self.method = method
 
 
 class Response:
@@ -120,17 +141,11 @@ class Response:
     With a `fault` there was no usable answer and `detail` says why; `status` may still be set.
     """
 
-    __slots__ = (
-        "detail",
-        "fault",
-        "first_byte",
-        "head",
-        "redirect_url",
-        "request",
-        "retry_after",
-        "seconds",
-        "status",
-    )
+    # Set on the instance only where they differ: most answers are good ones.
+    fault: Fault | None = None
+    detail = ""
+    redirect_url = b""
+    retry_after = 0.0
 
     def __init__(
         self, request: Request, status: int, head: bytes, first_byte: float, seconds: float
@@ -140,10 +155,6 @@ class Response:
         self.head = head
         self.first_byte = first_byte
         self.seconds = seconds
-        self.fault: Fault | None = None
-        self.detail = ""
-        self.redirect_url = b""
-        self.retry_after = 0.0
 
 
 class Admission(Protocol):
@@ -152,8 +163,8 @@ class Admission(Protocol):
     Called from the loop, in its thread; must not block.
     """
 
-    def admit(self) -> Request | None:
-        """Give the next request that may start now, or None."""
+    def admit(self, room: int) -> Sequence[Request]:
+        """Give what may start now, at most `room` requests."""
         ...
 
     def wait(self) -> float | None:
@@ -227,7 +238,8 @@ class _Loop:
                 multi.perform()
             elif self._free_slots:
                 self._refill()
-            yield from self._sweep()
+            if time.monotonic() >= self._next_sweep:
+                yield from self._sweep()
             self._pause()
 
     def close(self) -> None:
@@ -240,37 +252,23 @@ class _Loop:
         self._multi.close()
 
     def _refill(self) -> None:
-        admit, flying, add, now = (
-            self._admission.admit,
-            self._flying,
-            self._multi.add_handle,
-            time.monotonic(),
-        )
-        while self._free_slots:
-            request = admit()
-            if request is None:
-                return
-            handle = self._prepare(request)
-            self._free_slots -= 1
+        room = self._free_slots
+        if not room:
+            return
+        idle, flying, add, now = self._idle, self._flying, self._multi.add_handle, time.monotonic()
+        requests = self._admission.admit(room)
+        self._free_slots = room - len(requests)
+        for request in requests:
+            handle = idle.pop() if idle else self._new_handle()
+            if handle.manner is not request.manner:
+                _set_manner(handle, request.manner)
+            if request.sink is not handle.sink:
+                handle.setopt(pycurl.WRITEFUNCTION, request.sink or len)
+                handle.sink = request.sink
+            handle.setopt(pycurl.URL, request.url)
+            handle.request = request
             flying[handle] = now
             add(handle)
-
-    def _prepare(self, request: Request) -> Any:
-        handle = self._idle.pop() if self._idle else self._new_handle()
-        handle.request = request
-        if handle.route is not request.route:
-            _set_route(handle, request.route)
-        if handle.headers is not request.headers:
-            handle.setopt(pycurl.HTTPHEADER, request.headers)
-            handle.headers = request.headers
-        if handle.method != request.method:
-            handle.setopt(pycurl.CUSTOMREQUEST, request.method)
-            handle.method = request.method
-        if handle.sink is not request.sink:
-            handle.setopt(pycurl.WRITEFUNCTION, request.sink or len)
-            handle.sink = request.sink
-        handle.setopt(pycurl.URL, request.url)
-        return handle
 
     def _drain(self) -> Iterator[Response]:
         queued = 1
@@ -287,11 +285,12 @@ class _Loop:
         getinfo, head = handle.getinfo, handle.head
         response = Response(
             handle.request,
-            getinfo(pycurl.RESPONSE_CODE),
+            getinfo(_STATUS),
             bytes(head),
-            getinfo(pycurl.STARTTRANSFER_TIME),
-            getinfo(pycurl.TOTAL_TIME),
+            getinfo(_FIRST_BYTE),
+            getinfo(_TOTAL),
         )
+        head.clear()
         if not 200 <= response.status < 300:
             _add_rare(response, handle)
         # Interim answers (100, 103) come first; trailers follow the final block and do no harm.
@@ -299,8 +298,6 @@ class _Loop:
         if final >= 0:
             response.head = response.head[final + 4 :]
         self._multi.remove_handle(handle)
-        head.clear()
-        handle.request = None
         del self._flying[handle]
         self._idle.append(handle)
         self._free_slots += 1
@@ -317,13 +314,12 @@ class _Loop:
     def _sweep(self) -> Iterator[Response]:
         """Enforce what libcurl has no deadline for: the first byte, and the order to cut."""
         now = time.monotonic()
-        if now < self._next_sweep:
-            return
         self._next_sweep = now + _SWEEP_SECONDS
         if self._admission.cut():
             yield from self._end(list(self._flying), Fault.CUT, "ended while in flight")
         limit = self._terms.first_byte_timeout
-        silent = [h for h, start in self._flying.items() if now - start > limit and not h.head]
+        late = [handle for handle, start in self._flying.items() if now - start > limit]
+        silent = [handle for handle in late if not handle.getinfo(_FIRST_BYTE)]
         yield from self._end(silent, Fault.FIRST_BYTE_TIMEOUT, f"no first byte within {limit:g} s")
 
     def _end(self, handles: list[Any], fault: Fault, detail: str) -> Iterator[Response]:
@@ -349,8 +345,7 @@ class _Loop:
 
     def _new_handle(self) -> Any:
         handle, terms = pycurl.Curl(), self._terms
-        handle.route, handle.headers, handle.sink, handle.method = None, None, None, "GET"
-        handle.head = bytearray()
+        handle.manner, handle.sink, handle.head = Manner(Route()), None, bytearray()
         for option, value in (
             (pycurl.NOSIGNAL, 1),
             (
@@ -388,15 +383,26 @@ class _Loop:
             handle.setopt(pycurl.SSLKEY, str(terms.client_key or terms.client_certificate))
 
 
-def _set_route(handle: Any, route: Route) -> None:
-    previous = handle.route or Route()
+def _set_manner(handle: Any, manner: Manner) -> None:
+    previous = handle.manner
+    if manner.route is not previous.route:
+        _set_route(handle, previous.route, manner.route)
+    if manner.headers != previous.headers:
+        handle.setopt(pycurl.HTTPHEADER, manner.headers)
+    if manner.method != previous.method:
+        handle.setopt(pycurl.CUSTOMREQUEST, manner.method)
+    if manner.keep_head != previous.keep_head:
+        handle.setopt(pycurl.HEADERFUNCTION, handle.head.extend if manner.keep_head else None)
+    handle.manner = manner
+
+
+def _set_route(handle: Any, previous: Route, route: Route) -> None:
     if route.connect_to != previous.connect_to:
         handle.setopt(pycurl.CONNECT_TO, list(route.connect_to))
     if route.unix_path != previous.unix_path:
         handle.setopt(pycurl.UNIX_SOCKET_PATH, route.unix_path or None)
     if route.proxy_protocol != previous.proxy_protocol:
         handle.setopt(pycurl.HAPROXYPROTOCOL, int(route.proxy_protocol))
-    handle.route = route
 
 
 def _add_rare(response: Response, handle: Any) -> None:

@@ -1,31 +1,224 @@
 """A settings document → Settings; whatever is wrong with it is found in one pass."""
 
-import re
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cachekit import checks, registry
-from cachekit.checks import KeyPath, did_you_mean, nearest
-from cachekit.config.pieces import Fault, decode
-from cachekit.config.yaml_text import Document, Place, show_path
-from cachekit.errors import Problem
+from cachekit.checks import KeyPath, nearest
+from cachekit.config.document import Document
+from cachekit.config.pieces import NOTHING, decode
 from cachekit.model import Node, Variant
 from cachekit.settings import Settings, WarmList, WarmSettings
+from cachekit.sources.base import Source
+from cachekit.sources.reading import STANDARD_INPUT
 from cachekit.sources.url_list import ListedUrl, UrlFile, Urls
 
+T = TypeVar("T")
+
 YAML_LISTS = (".yaml", ".yml")
-_SECTIONS = ("nodes", "warmlists", "warm")
-_USERINFO = re.compile(r"//[^/?#\s]*@")
-_LONGEST_SHOWN = 60
+
+OpenList = Callable[[Path], Document]
+"""Reads the YAML file of a warm list."""
 
 
-def decode_settings(document: Document, open_list: "OpenList") -> tuple[Settings, list[Problem]]:
-    """Decode the whole file.
+def decode_settings(document: Document, folder: Path, open_list: OpenList) -> Settings:
+    """Decode a settings file; relative paths start at `folder`.
 
-    With problems, the settings hold what could be decoded and serve only to find more of them.
+    Where the document reports problems afterwards, the settings are not fit for use.
     """
-    reader = _Reader(document)
-    settings = reader.settings()
-    ...
+    decoding = _Decoding(document, folder, open_list)
+    settings = decoding.settings()
+    for path, message in checks.problems(settings):
+        decoding.report(path, message)
+    return settings
+
+
+def decode_urls(document: Document) -> Urls:
+    """Decode a YAML warm list: URLs, or mappings of a URL and what sets it apart."""
+    listed = [] if document.data is None else document.data
+    if not isinstance(listed, list):
+        document.report((), "expected a list of URLs")
+        return Urls(urls=())
+    return Urls(urls=tuple(_url(document, index, item) for index, item in enumerate(listed)))
+
+
+def _url(document: Document, index: int, item: object) -> str | ListedUrl:
+    url, faults = decode(str | ListedUrl, item)
+    for fault in faults:
+        document.report((index, *fault.path), fault.message, at_key=fault.at_key)
+    return url or ""
+
+
+class _Decoding:
+    """One pass over a settings file, piece by piece, so that no fault hides another."""
+
+    def __init__(self, document: Document, folder: Path, open_list: OpenList) -> None:
+        self.document = document
+        self.folder = folder
+        self.open_list = open_list
+        self.lists: dict[KeyPath, Document] = {}
+
+    def report(self, path: KeyPath, message: str, *, at_key: bool = False) -> None:
+        """Report a fault in the file that holds the key path."""
+        for length in range(len(path)):
+            if listed := self.lists.get(path[:length]):
+                listed.report(path[length:], message, at_key=at_key)
+                return
+        self.document.report(path, message, at_key=at_key)
+
+    def settings(self) -> Settings:
+        """Decode the sections one by one, and what stands beside them."""
+        data = self.document.data
+        rest = _without(data, ["nodes", "warmlists", "warm"])
+        settings: Settings = _rooted(
+            self._piece(Settings, rest, ()) or Settings(site=""), self.folder
+        )
+        return replace(
+            settings,
+            nodes=self._named(("nodes",), _get(data, "nodes"), self._node),
+            warmlists=self._named(("warmlists",), _get(data, "warmlists"), self._warm_list),
+            warm=self._warm(_get(data, "warm")),
+        )
+
+    def _node(self, path: KeyPath, data: object) -> Node | None:
+        written = data if isinstance(data, Mapping) else {"address": data}
+        node: Node | None = self._piece(Node, written, path, {"name": path[-1]})
+        return node
+
+    def _warm(self, data: object) -> WarmSettings:
+        variants = self._named(("warm", "variants"), _get(data, "variants"), self._variant)
+        warm = self._piece(WarmSettings, _without(data, ["variants"]), ("warm",))
+        settings: WarmSettings = _rooted(warm or WarmSettings(), self.folder)
+        return replace(settings, variants=variants)
+
+    def _variant(self, path: KeyPath, data: object) -> Variant:
+        personal = _get(data, "personal")
+        written = {"headers": _without(data, ["personal"]), "personal": personal or False}
+        variant, faults = decode(Variant, written, {"name": path[-1]})
+        for fault in faults:
+            inside = fault.path[1:] if fault.path[0] == "headers" else fault.path
+            self.report((*path, *inside), fault.message, at_key=fault.at_key)
+        return variant or Variant(name=str(path[-1]))  # lists that name it are not to blame
+
+    def _warm_list(self, path: KeyPath, data: object) -> WarmList | None:
+        if not isinstance(data, Mapping):
+            self.report(path, f"expected a mapping with one of {', '.join(_sources())}")
+            return None
+        chosen = _chosen(data)
+        own = {key for name in chosen or _sources() for key in _keys(name)}
+        written = {key: value for key, value in data.items() if key in own}
+        source = self._source(path, chosen[0], written) if len(chosen) == 1 else None
+        given = {"source": source or Urls(urls=())}
+        known = own.union(_sources())
+        warm_list: WarmList | None = self._piece(WarmList, _without(data, own), path, given, known)
+        self._check_choice(path, data, chosen)
+        return warm_list
+
+    def _check_choice(self, path: KeyPath, data: Mapping[str, object], chosen: list[str]) -> None:
+        if len(chosen) > 1:
+            message = f"found {' and '.join(chosen)}, expected one source of URLs for each list"
+            self.report((*path, chosen[1]), message, at_key=True)
+        common = _keys_of(WarmList)
+        known = common.union(_sources(), *(_keys(name) for name in _sources()))
+        unknown = [key for key in data if key not in known]
+        # A misspelt source is reported as an unknown key with its near miss.
+        if not chosen and not any(nearest(key, known) in _sources() for key in unknown):
+            self.report(path, f"found no source of URLs, expected one of {', '.join(_sources())}")
+
+    def _source(self, path: KeyPath, name: str, data: Mapping[str, object]) -> Source | None:
+        try:
+            kind = registry.load(registry.SOURCES, name)
+        except (ImportError, AttributeError) as error:
+            self.report((*path, name), f"the source {name!r} is broken: {error}", at_key=True)
+            return None
+        if name == "sitemap" and isinstance(at := data[name], str) and "://" not in at:
+            data = {**data, name: str(self.folder / at)}
+        decoded, faults = decode(kind, data)
+        for fault in faults:
+            inside = fault.path or (name,)  # what is wrong with the whole, say at its main key
+            self.report((*path, *inside), fault.message, at_key=fault.at_key)
+        source: Source | None = _rooted(decoded, self.folder)
+        if isinstance(source, UrlFile) and source.file.suffix in YAML_LISTS:
+            return self._listed(path, source.file)
+        return source
+
+    def _listed(self, path: KeyPath, file: Path) -> Urls | None:
+        try:
+            document = self.open_list(file)
+        except OSError as error:
+            self.report((*path, "file"), f"{file} cannot be read: {error.strerror}")
+            return None
+        self.lists[(*path, "urls")] = document
+        return decode_urls(document)
+
+    def _named(
+        self, path: KeyPath, data: object, decode_one: Callable[[KeyPath, object], T | None]
+    ) -> dict[str, T]:
+        if not isinstance(data, Mapping):
+            if data is not None:
+                self.report(path, "expected a mapping of names")
+            return {}
+        decoded = {name: decode_one((*path, name), item) for name, item in data.items()}
+        return {name: item for name, item in decoded.items() if item is not None}
+
+    def _piece(
+        self,
+        kind: Any,
+        data: object,
+        path: KeyPath,
+        given: Mapping[str, object] = NOTHING,
+        also_known: Iterable[str] = (),
+    ) -> Any:
+        value, faults = decode(kind, {} if data is None else data, given, also_known)
+        for fault in faults:
+            self.report((*path, *fault.path), fault.message, at_key=fault.at_key)
+        return value
+
+
+def _sources() -> tuple[str, ...]:
+    return registry.names(registry.SOURCES)
+
+
+def _chosen(data: Mapping[str, object]) -> list[str]:
+    """Find the sources that a warm list names; a key may belong to another source as well."""
+    named = [key for key in data if key in _sources()]
+    return [
+        name
+        for name in named
+        if not any(name in _keys(other) and other not in _keys(name) for other in named)
+    ]
+
+
+def _keys(source: str) -> set[str]:
+    try:
+        return _keys_of(registry.load(registry.SOURCES, source)) | {source}
+    except (ImportError, AttributeError):
+        return {source}
+
+
+def _keys_of(kind: Any) -> set[str]:
+    return {field.name for field in fields(kind)}
+
+
+def _rooted(value: Any, folder: Path) -> Any:
+    """Let every relative path in decoded settings start at a folder; `-` is standard input."""
+    if isinstance(value, Path):
+        return value if value == STANDARD_INPUT else folder / value
+    if type(value) is tuple:
+        return tuple(_rooted(item, folder) for item in value)
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    rooted = {field.name: _rooted(getattr(value, field.name), folder) for field in fields(value)}
+    return replace(value, **{key: new for key, new in rooted.items() if new != getattr(value, key)})
+
+
+def _get(data: object, key: str) -> Any:
+    return data.get(key) if isinstance(data, Mapping) else None
+
+
+def _without(data: object, keys: Iterable[str]) -> object:
+    if not isinstance(data, Mapping):
+        return data
+    return {key: value for key, value in data.items() if key not in keys}

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Any, get_args, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -18,6 +19,8 @@ CONFIG = ConfigDict(
     arbitrary_types_allowed=True,  # the field `source` of a warm list takes any source
     hide_input_in_errors=True,
 )
+NOTHING: Mapping[str, object] = MappingProxyType({})
+
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 _EXPECTED = {
     "a list": ("list_type", "tuple_type"),
@@ -29,6 +32,7 @@ _EXPECTED = {
     "text": ("string_type",),
     "true or false": ("bool_type", "bool_parsing"),
 }
+_SECTIONS = _EXPECTED["a list"] + _EXPECTED["a mapping"]
 _EXPECTED_BY_KIND = {kind: text for text, kinds in _EXPECTED.items() for kind in kinds}
 
 
@@ -47,18 +51,34 @@ def adapter(kind: Any) -> TypeAdapter[tuple[Any]]:
     return TypeAdapter(tuple[kind], config=CONFIG)
 
 
-def decode(kind: Any, data: object, **given: object) -> tuple[Any, list[Fault]]:
+def decode(
+    kind: Any,
+    data: object,
+    given: Mapping[str, object] = NOTHING,
+    also_known: Iterable[str] = (),
+) -> tuple[Any, list[Fault]]:
     """Decode data, with fields `given` that the file does not hold.
 
-    With faults, the value is what can be decoded without the faulty parts, or None.
+    With faults, the value is what can be decoded without the faulty parts, or None. Keys that are
+    `also_known` are suggested for unknown ones, beside those of the type.
     """
-    hidden = [Fault((name,), "unknown key", at_key=True) for name in given if _has(data, name)]
-    whole = {**data, **given} if isinstance(data, Mapping) else data
+    faults = [Fault((name,), "unknown key", at_key=True) for name in given if _has(data, name)]
+    whole: object = {**data, **given} if isinstance(data, Mapping) else data
     value, errors = _validate(kind, whole)
+    if empty := [error for error in errors if _is_empty_section(error, whole)]:
+        whole = _pruned(whole, empty)
+        value, errors = _validate(kind, whole)
     if not errors:
-        return value, hidden
-    faults = list(_faults(list(_meant(errors)), kind))
-    return _validate(kind, _pruned(whole, errors))[0], hidden + faults
+        return value, faults
+    known = _Known(kind, frozenset(also_known), frozenset(given))
+    faults += _faults(errors, known)
+    return _validate(kind, _pruned(whole, errors))[0], faults
+
+
+def _is_empty_section(error: "_Error", data: object) -> bool:
+    # A section whose items are all commented out counts as left out.
+    is_key = error.path and not any(isinstance(part, int) for part in error.path)
+    return bool(is_key) and error.kind in _SECTIONS and _at(data, error.path) is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +96,7 @@ def _validate(kind: Any, data: object) -> tuple[Any, list[_Error]]:
         return adapter(kind).validate_python((data,))[0], []
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-        return None, [_error(each, data) for each in details]
+        return None, list(_meant([_error(each, data) for each in details]))
 
 
 def _error(details: ErrorDetails, data: object) -> _Error:
@@ -91,13 +111,13 @@ def _error(details: ErrorDetails, data: object) -> _Error:
             branch = (path, part)
     if details["type"] == "missing":
         path = (*path, location[-1])
-    return _Error(details["type"], path, branch, _expected(details))
+    return _Error(details["type"], path, branch, _expected(details, path))
 
 
-def _expected(details: ErrorDetails) -> str:
+def _expected(details: ErrorDetails, path: KeyPath) -> str:
     context, kind = details.get("ctx", {}), details["type"]
     if kind == "value_error":
-        return str(context["error"])
+        return str(context["error"]) if path else f"not valid: {context['error']}"
     if kind in _EXPECTED_BY_KIND:
         return f"expected {_EXPECTED_BY_KIND[kind]}"
     if "expected" in context:  # of an enumeration: 'file', 'priority' or 'lastmod'
@@ -114,13 +134,13 @@ def _meant(errors: Sequence[_Error]) -> Iterator[_Error]:
             yield error
 
 
-def _faults(errors: Sequence[_Error], kind: Any) -> Iterator[Fault]:
+def _faults(errors: Sequence[_Error], known: "_Known") -> Iterator[Fault]:
     meant = {}
     mismatches: dict[KeyPath, dict[str, None]] = {}
     for error in errors:
         if error.kind in _UNKNOWN:
             *parent, key = error.path
-            near = nearest(str(key), known_keys(kind, parent))
+            near = nearest(str(key), known.at(tuple(parent)))
             meant[(*parent, near)] = key
             hint = f"; did you mean {near!r}?" if near else ""
             yield Fault(error.path, f"unknown key{hint}", at_key=True)
@@ -134,14 +154,23 @@ def _faults(errors: Sequence[_Error], kind: Any) -> Iterator[Fault]:
         yield Fault(path, " or ".join(expected).replace(" or expected ", " or "))
 
 
-def known_keys(kind: Any, path: Iterable[str | int]) -> set[str]:
-    """List the keys that dataclasses of a type know at a place inside it."""
-    kinds = _dataclasses(kind)
-    for part in path:
-        hints = [get_type_hints(each).get(str(part)) for each in kinds]
-        inner = [each for hint in hints if hint for each in _dataclasses(hint)]
-        kinds = inner if any(hints) else kinds
-    return {field.name for each in kinds for field in fields(each)}
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The keys that may stand in a piece of the file."""
+
+    kind: Any
+    also: frozenset[str]
+    given: frozenset[str]
+
+    def at(self, path: KeyPath) -> set[str]:
+        """List the keys that dataclasses know at a place of the piece."""
+        kinds = _dataclasses(self.kind)
+        for part in path:
+            hints = [get_type_hints(each).get(str(part)) for each in kinds]
+            inner = [each for hint in hints if hint for each in _dataclasses(hint)]
+            kinds = inner if any(hints) else kinds
+        keys = {field.name for each in kinds for field in fields(each)}
+        return keys if path else (keys | self.also) - self.given
 
 
 def _dataclasses(hint: Any) -> list[Any]:

@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from pathlib import Path
 
 import yaml
 
-from cachekit.errors import Problem
-
-KeyPath = tuple[str | int, ...]
+from cachekit.checks import KeyPath
+from cachekit.config.document import Document, Place
 
 _PLACEHOLDER = re.compile(r"(\$?)\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
 _OPENING = re.compile(r"[\[{]|[-?]\s+(?=[-?]\s)")
@@ -21,46 +20,19 @@ _MAX_VALUES = 2_000_000  # aliases of aliases multiply: a kilobyte of YAML can m
 _Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """Where something stands; `via` is where an alias or merge key brought it in."""
-
-    line: int
-    column: int
-    via: "Place | None" = None
-
-
-@dataclass(slots=True)
-class Document:
-    """One YAML file: its data, the place of each value and key, and the problems of its text.
-
-    `environment` names the variables a value was made from; such values are never shown.
-    """
-
-    name: str
-    data: object = None
-    values: dict[KeyPath, Place] = field(default_factory=dict)
-    keys: dict[KeyPath, Place] = field(default_factory=dict)
-    environment: dict[KeyPath, str] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-
-    def place(self, path: KeyPath, *, key: bool = False) -> Place:
-        """Find where a value stands, or its key; what is not there stands where its parent does."""
-        for length in range(len(path), 0, -1):
-            wanted = self.keys if key or length < len(path) else self.values
-            if place := wanted.get(path[:length]) or self.values.get(path[:length]):
-                return place
-        return self.values.get((), Place(1, 1))
-
-    def problem(self, place: Place, message: str) -> Problem:
-        """Make a problem of this file."""
-        if place.via:
-            message += f" (brought in at line {place.via.line})"
-        return Problem(f"{self.name}:{place.line}:{place.column}", message)
+def read(path: Path, environ: Mapping[str, str]) -> Document:
+    """Read a file. Raises OSError; all else that is wrong is reported in the document."""
+    try:
+        return parse(path.read_bytes().decode("utf-8-sig"), str(path), environ)
+    except UnicodeDecodeError as error:
+        document = Document(str(path))
+        place = _place_of_offset(error.object[: error.start].decode(errors="replace"), error.start)
+        document.give_up(place, "not UTF-8; save the file in this encoding")
+        return document
 
 
 def parse(text: str, name: str, environ: Mapping[str, str]) -> Document:
-    """Read one document, collecting every problem of its text in `problems`."""
+    """Read one document; what is wrong with its text is reported in it."""
     document = Document(name)
     try:
         _refuse_depth(text)
@@ -72,27 +44,14 @@ def parse(text: str, name: str, environ: Mapping[str, str]) -> Document:
         place = _place(mark) if mark else Place(1, 1)
         unquoted = "${" in "".join(text.splitlines()[place.line - 1 : place.line])
         hint = "; a ${NAME} between { } or [ ] needs quotes" if unquoted else ""
-        document.problems.append(document.problem(place, f"not YAML: {error.problem}{hint}"))
+        document.give_up(place, f"not YAML: {error.problem}{hint}")
     except yaml.reader.ReaderError as error:
-        place = _place_of_offset(text, error.position)
         message = f"not YAML: character U+{_code(error.character):04X} is not allowed"
-        document.problems.append(document.problem(place, message))
+        document.give_up(_place_of_offset(text, error.position), message)
     except _TooMuchError:
         message = "nested too deeply or too large; an alias may contain itself"
-        document.problems.append(document.problem(Place(1, 1), message))
+        document.give_up(Place(1, 1), message)
     return document
-
-
-def show_path(path: KeyPath) -> str:
-    """Write a key path for people: `nodes.web1.groups[0]`."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            plain = re.fullmatch(r"[\w-]+", part)
-            text += ("." if text else "") + (part if plain else repr(part))
-    return text
 
 
 class _TooMuchError(Exception):
@@ -139,7 +98,8 @@ class _Builder:
         merges = []
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                self._complain(_place(key.start_mark, via), path, "a key must be a single word")
+                place = _place(key.start_mark, via)
+                self.document.report_at(place, path, "a key must be a single word")
             elif key.value == "<<" and not key.style:
                 merges.append((key, value))
             else:
@@ -157,11 +117,13 @@ class _Builder:
             if isinstance(mapping, yaml.MappingNode):
                 yield from self._pairs(mapping, (*path, "<<"), place)
             else:
-                self._complain(place, path, "'<<' expects an alias of a mapping, such as *base")
+                message = "'<<' expects an alias of a mapping, such as *base"
+                self.document.report_at(place, path, message)
 
     def _repeated(self, key: yaml.ScalarNode, path: KeyPath) -> None:
         first = self.document.keys[path].line
-        self._complain(_place(key.start_mark), path, f"repeated key; it stands in line {first} too")
+        message = f"repeated key; it stands in line {first} too"
+        self.document.report_at(_place(key.start_mark), path, message)
 
     def _sequence(self, node: yaml.SequenceNode, path: KeyPath, via: Place | None) -> object:
         start = _place(node.start_mark)
@@ -181,35 +143,22 @@ class _Builder:
         return text if path in self.document.environment else _number(text)
 
     def _substitute(self, text: str, path: KeyPath) -> str:
-        names = []
+        used: dict[str, bool] = {}
 
         def replace(match: re.Match[str]) -> str:
             escaped, name, default = match.groups()
             if escaped:
                 return match[0][1:]
-            names.append(f"${{{name}}}")
-            return self._variable(name, default, path)
+            value = self.environ.get(name, default) if name else None
+            used[f"${{{name or ''}}}"] = value is not None
+            return value or default or ""
 
         text = _PLACEHOLDER.sub(replace, text)
-        if names:
-            self.document.environment[path] = " and ".join(dict.fromkeys(names))
+        if used:
+            self.document.environment[path] = " and ".join(used)
+        if unset := [name for name, is_set in used.items() if not is_set]:
+            self.document.report(path, _unset(unset))
         return text
-
-    def _variable(self, name: str | None, default: str | None, path: KeyPath) -> str:
-        place = self.document.values[path]
-        if name is None:
-            message = "found '${', expected ${NAME} or ${NAME:-default}; write $${ for a plain ${"
-            self._complain(place, path, message)
-            return ""
-        value = self.environ.get(name)
-        if value is None and default is None:
-            message = f"${{{name}}} is not set; set it, or write ${{{name}:-default}}"
-            self._complain(place, path, message)
-        return value or default or ""
-
-    def _complain(self, place: Place, path: KeyPath, message: str) -> None:
-        shown = f"{show_path(path)}: {message}" if path else message
-        self.document.problems.append(self.document.problem(place, shown))
 
 
 def _refuse_depth(text: str) -> None:
@@ -231,6 +180,12 @@ def _number(text: str) -> object:
     return number if str(number) == text else text
 
 
+def _unset(names: list[str]) -> str:
+    if "${}" in names:
+        return "found '${', expected ${NAME} or ${NAME:-default}; write $${ for a plain ${"
+    return f"{' and '.join(names)} not set; set it, or write {names[0][:-1]}:-default}}"
+
+
 def _alias(node: yaml.Node, parent: yaml.Node, place: Place) -> Place | None:
     # An alias has no mark of its own, but its anchor always stands before the place it is used at.
     return place if node.start_mark.index < parent.start_mark.index else None
@@ -242,7 +197,7 @@ def _place(mark: yaml.Mark, via: Place | None = None) -> Place:
 
 def _place_of_offset(text: str, offset: int) -> Place:
     before = text[:offset]
-    return Place(before.count("\n") + 1, offset - before.rfind("\n"))
+    return Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
 
 
 def _code(character: int | str) -> int:

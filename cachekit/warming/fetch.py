@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from cachekit.errors import SourceError
 from cachekit.model import Node, Site, shown, shown_url
-from cachekit.replay import Request, Response, Terms, replay, route_to
+from cachekit.replay import Manner, Request, Response, Terms, replay, route_to
 from cachekit.sources.base import MAX_FETCHED_BYTES, new_body
 
 _MAX_HOPS = 5
@@ -20,9 +20,9 @@ class _One:
     def __init__(self, request: Request) -> None:
         self._request: Request | None = request
 
-    def admit(self) -> Request | None:
+    def admit(self, room: int) -> list[Request]:
         request, self._request = self._request, None
-        return request
+        return [request] if request else []
 
     def wait(self) -> float | None:
         return None if self._request is None else 0.0
@@ -50,10 +50,10 @@ def through(
 
 def _fetch(url: str, node: Node, site: Site, terms: Terms, headers: list[str]) -> BinaryIO:
     asked = url.encode("utf-8", "surrogateescape")
-    route = route_to(node, site)
+    manner = Manner(route_to(node, site), headers)
     for _ in range(_MAX_HOPS):
         body = new_body()
-        response = _answer(Request(asked, route, headers, sink=_capped(body)), terms)
+        response = _answer(Request(asked, manner, _capped(body)), terms)
         if response.fault is None and response.status == 200:
             body.seek(0)
             return body

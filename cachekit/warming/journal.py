@@ -34,6 +34,7 @@ class Journal:
         self.folder = folder
         self.run = run
         self._lines: list[str] = []
+        self._prefixes: dict[tuple[str, str, str], str] = {}
         self._file = os.open(
             self.folder / "targets.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600
         )
@@ -49,10 +50,14 @@ class Journal:
         if notable:
             self._lines.append(json.dumps(_row(done)) + "\n")
             return
+        start = (done.pass_name, done.node, done.variant)
+        prefix = self._prefixes.get(start)
+        if prefix is None:
+            prefix = self._prefixes[start] = json.dumps(start)[:-1]
         self._lines.append(
-            f'["{done.pass_name}",{json.dumps(done.node)},{json.dumps(done.variant)},{done.ordinal},'
-            f'{int(done.ok)},"{done.verdict}",{done.status},{done.first_byte:.6f},{done.seconds:.6f},'
-            f"{done.retries},{int(done.counts_for_hit)},{int(done.required)}]\n"
+            f'{prefix},{done.ordinal},{done.ok:d},"{done.verdict.value}",{done.status},'
+            f"{int(done.first_byte * 1e6)},{int(done.seconds * 1e6)},"
+            f"{done.retries},{done.counts_for_hit:d},{done.required:d}]\n"
         )
 
     def flush(self) -> None:
@@ -139,8 +144,8 @@ def _row(done: TargetDone) -> list[Any]:
         int(done.ok),
         done.verdict.value,
         done.status,
-        round(done.first_byte, 6),
-        round(done.seconds, 6),
+        int(done.first_byte * 1e6),
+        int(done.seconds * 1e6),
         done.retries,
         int(done.counts_for_hit),
         int(done.required),
@@ -161,8 +166,8 @@ def _done(row: list[Any]) -> TargetDone:
         ok=bool(row[4]),
         verdict=Verdict(row[5]),
         status=row[6],
-        first_byte=row[7],
-        seconds=row[8],
+        first_byte=row[7] / 1e6,
+        seconds=row[8] / 1e6,
         retries=row[9],
         reasons=tuple(reasons),
         detail=detail,

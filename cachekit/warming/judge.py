@@ -213,5 +213,5 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _credentials(target: Target) -> Iterator[str]:
-    names = {line.partition(":")[0].lower() for line in target.headers}
+    names = {line.partition(":")[0].lower() for line in target.manner.headers}
     yield from (name for name in ("authorization", "cookie") if name in names)

@@ -105,8 +105,8 @@ class Auto:
 class Rate:
     """At most so many starts a second, evenly spaced; unused time is not made up for."""
 
-    def __init__(self, per_second: float | None) -> None:
-        self._interval = 1 / per_second if per_second else 0.0
+    def __init__(self, per_second: float) -> None:
+        self._interval = 1 / per_second
         self._next = 0.0
 
     def delay(self, now: float) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 from cachekit.model import Expect, Traits, Variant
-from cachekit.replay import Fault, Request, Response, Route
+from cachekit.replay import Fault, Manner, Request, Response
 from cachekit.warming.pace import Concurrency, Rate
 
 _ERROR_WINDOW = 50
@@ -22,32 +22,27 @@ _LONGEST_PAUSE_SECONDS = 300.0
 GRACE_SECONDS = 5.0
 KEPT_BODY_BYTES = 1024**2
 OVERLOADED = frozenset({429, 503})
+OVERLOADED_OR_BROKEN = OVERLOADED | frozenset(range(500, 600))
 RETRIED = frozenset({429, 502, 503, 504})
 TIMED_OUT = frozenset({Fault.TIMEOUT, Fault.CONNECT_TIMEOUT, Fault.FIRST_BYTE_TIMEOUT})
 
 
-class Way:
+class Way(Manner):
     """What all targets of one node, variant and traits share. `personal` ones carry credentials."""
 
-    __slots__ = ("expect", "headers", "lane", "personal", "route", "traits", "variant")
+    __slots__ = ("expect", "lane", "personal", "traits", "variant")
 
     def __init__(
-        self,
-        lane: "Lane",
-        route: Route,
-        *,
-        variant: Variant,
-        traits: Traits,
-        expect: Expect,
-        headers: list[str],
+        self, lane: "Lane", manner: Manner, *, variant: Variant, traits: Traits, expect: Expect
     ) -> None:
+        super().__init__(
+            manner.route, manner.headers, method=manner.method, keep_head=manner.keep_head
+        )
         self.lane = lane
-        self.route = route
         self.variant = variant.name
         self.personal = variant.personal or traits.personal
         self.traits = traits
         self.expect = expect
-        self.headers = headers
 
 
 class Target(Request):
@@ -55,16 +50,15 @@ class Target(Request):
 
     __slots__ = ("body", "hops", "ordinal", "public_url", "retries", "way")
 
+    # Made once per target, so without the call of super().__init__.
     def __init__(self, url: bytes, way: Way, ordinal: int) -> None:
-        super().__init__(url, way.route, way.headers)
-        self.public_url = url
-        self.way = way
+        self.url = self.public_url = url
+        self.manner = self.way = way
+        self.sink = self._keep if way.expect.needs_body else None
         self.ordinal = ordinal
         self.retries = 0
         self.hops = 0
         self.body = b""
-        if way.expect.needs_body:
-            self.sink = self._keep
 
     def restart(self, url: bytes) -> None:
         """Make ready to be asked again, perhaps at another URL."""
@@ -134,8 +128,9 @@ class Lane:
         self.in_flight = 0
         self.ready = True
         self.abandoned = ""
-        self._targets: Iterator[Target] | None = None
-        self._rate = Rate(rate)
+        self._targets: Iterator[Target] = iter(())
+        self._exhausted = False
+        self._rate = Rate(rate) if rate else None
         self._max_error_rate = max_error_rate
         self._retries: list[tuple[float, int, Target]] = []
         self._sequence = 0
@@ -150,11 +145,16 @@ class Lane:
         """Give the next target that may start now, or None; `wakes` says when to ask again."""
         if self.in_flight >= self.concurrency.limit or now < self._paused_until:
             return None
-        if self._rate.delay(now):
+        if self._rate and self._rate.delay(now):
             return None
-        target = self._due_retry(now) or self._following()
-        if target is not None:
-            self.in_flight += 1
+        target = self._due_retry(now) if self._retries else None
+        if target is None:
+            target = next(self._targets, None)
+            if target is None:
+                self._exhausted = True
+                return None
+        self.in_flight += 1
+        if self._rate:
             self._rate.started(now)
         return target
 
@@ -162,8 +162,8 @@ class Lane:
         """When to ask again if no answer comes before; infinite: only an answer can help."""
         if self.in_flight >= self.concurrency.limit:
             return math.inf
-        if self._targets is not None:
-            return max(self._paused_until, now + self._rate.delay(now))
+        if not self._exhausted:
+            return max(self._paused_until, now + self._rate.delay(now) if self._rate else now)
         return max(self._retries[0][0], self._paused_until) if self._retries else math.inf
 
     def retry(self, target: Target, at: float) -> None:
@@ -187,7 +187,7 @@ class Lane:
     def abandon(self, reason: str) -> None:
         """Give the node up: nothing more starts here."""
         self.abandoned = self.abandoned or reason
-        self._targets = None
+        self._targets, self._exhausted = iter(()), True
         self._retries.clear()
 
     def _due_retry(self, now: float) -> Target | None:
@@ -195,15 +195,12 @@ class Lane:
             return heapq.heappop(self._retries)[2]
         return None
 
-    def _following(self) -> Target | None:
-        target = next(self._targets, None) if self._targets is not None else None
-        if target is None:
-            self._targets = None
-        return target
-
 
 class Schedule:
-    """The Admission of a pass: lanes in turn, each within its own limits, all within the run's."""
+    """The Admission of a pass: lanes in turn, each within its own limits, all within the run's.
+
+    `before_start` is called before anything starts.
+    """
 
     def __init__(
         self,
@@ -211,43 +208,50 @@ class Schedule:
         stop: Stop,
         *,
         rate: float | None = None,
+        before_start: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ready = deque(lanes)
         self._asleep: list[tuple[float, int, Lane]] = []
         self._stop = stop
-        self._rate = Rate(rate)
+        self._rate = Rate(rate) if rate else None
+        self._before_start = before_start
         self._clock = clock
         self._in_flight = 0
         self._sequence = 0
 
-    def admit(self) -> Target | None:
-        """Give the next target that may start now, from the lane whose turn it is."""
+    def admit(self, room: int) -> list[Target]:
+        """Give what may start now, one target of each lane in turn, at most `room`."""
+        self._before_start()
         now, ready = self._clock(), self._ready
-        if self._stop.reached(now) or self._rate.delay(now):
-            return None
+        started: list[Target] = []
+        if self._stop.reached(now):
+            return started
         self._wake(now)
-        while ready:
+        while ready and len(started) < room and not (self._rate and self._rate.delay(now)):
             lane = ready[0]
             target = lane.take(now)
-            if target is not None:
-                ready.rotate(-1)
-                self._in_flight += 1
+            if target is None:
+                ready.popleft()
+                self._park(lane, now)
+                continue
+            started.append(target)
+            ready.rotate(-1)
+            if self._rate:
                 self._rate.started(now)
-                return target
-            ready.popleft()
-            self._park(lane, now)
-        return None
+        self._in_flight += len(started)
+        return started
 
     def wait(self) -> float | None:
         """Seconds until another may start; infinite: after an answer; None: never again."""
         now = self._clock()
         if self._stop.reached(now):
             return None
+        held = self._rate.delay(now) if self._rate else 0.0
         if self._ready:
-            return self._rate.delay(now)
+            return held
         if self._asleep:
-            return max(0.0, self._asleep[0][0] - now, self._rate.delay(now))
+            return max(0.0, self._asleep[0][0] - now, held)
         return math.inf if self._in_flight else None
 
     def cut(self) -> bool:

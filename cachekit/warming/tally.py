@@ -76,13 +76,15 @@ class PassTally:
         """Count one target."""
         self.asked += 1
         self.verdicts[done.verdict] += 1
-        self.retries += done.retries
+        if done.retries:
+            self.retries += done.retries
         if done.ok:
             self.ok += 1
             self.latencies.add(done.seconds)
         if done.counts_for_hit:
             self.counted += 1
-            self.hits += done.verdict is Verdict.HIT
+            if done.verdict is Verdict.HIT:
+                self.hits += 1
 
     def merge(self, other: "PassTally") -> None:
         """Count all of another's targets too."""
@@ -116,6 +118,8 @@ class Tally:
         self._max_listed = max_listed
         self._fill = {name: PassTally() for name in nodes}
         self._verify = {name: PassTally() for name in nodes}
+        self._passes = {FILL: self._fill, VERIFY: self._verify}
+        self._fast = -1.0
         self._reasons: dict[tuple[str, bool], tuple[list[int], list[str]]] = {}
         self._slowest: list[tuple[float, int, TargetDone]] = []
         self._sequence = 0
@@ -128,15 +132,14 @@ class Tally:
 
     def add(self, done: TargetDone) -> bool:
         """Count one target in one pass, and say whether a report may name it."""
-        verifying = done.pass_name == VERIFY
-        (self._verify if verifying else self._fill)[done.node].add(done)
+        self._passes[done.pass_name][done.node].add(done)
         if done.reasons:
             self._add_reasons(done)
         if not done.ok:
             self._add_failure(done)
         if done.required:
             self._add_required(done)
-        slow = len(self._slowest) < _SLOWEST or done.seconds > self._slowest[0][0]
+        slow = done.seconds > self._fast
         if slow:
             self._add_slow(done)
         return slow or done.required or bool(done.reasons)
@@ -215,3 +218,5 @@ class Tally:
         self._sequence += 1
         keep = heapq.heappush if len(self._slowest) < _SLOWEST else heapq.heapreplace
         keep(self._slowest, (done.seconds, self._sequence, done))
+        if len(self._slowest) == _SLOWEST:
+            self._fast = self._slowest[0][0]

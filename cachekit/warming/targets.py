@@ -6,46 +6,35 @@ Whatever is left out on the way is counted by its reason.
 import fnmatch
 import math
 import re
-from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, lru_cache
-from hashlib import file_digest, sha256
-from itertools import chain, islice, repeat
+from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
-from cachekit.errors import ConfigError, Problem, SourceError
-from cachekit.model import PLAIN, Entry, Expect, Traits, UrlRefusedError, has_userinfo
+from cachekit.errors import ConfigError, Problem
+from cachekit.model import PLAIN, Entry, Site, Traits, UrlRefusedError, has_userinfo
 from cachekit.settings import Order, WarmList
 from cachekit.sources.base import Surroundings
+from cachekit.warming.url_sets import (
+    CollectedUrls,
+    Found,
+    Kinds,
+    Mark,
+    SpooledUrls,
+    UrlSet,
+    shared_mark,
+)
+
+__all__ = ["CollectedUrls", "SpooledUrls", "UrlSet", "collect", "stream"]
 
 _ORIGIN = re.compile(rb"[A-Za-z]+://[^/?]*")
-_BATCH = 10_000
+_NOTABLE = bytes(range(0x21)) + b"\x7f#@"
 _RANKS: Mapping[str, Callable[[Entry], float]] = {
     "file": lambda _entry: 0.0,
     "priority": lambda entry: 0.5 if entry.priority is None else entry.priority,
     "lastmod": lambda entry: -math.inf if entry.lastmod is None else entry.lastmod,
 }
-
-
-class UrlSet(Protocol):
-    """The URLs of a run in their order, each with its traits; every iteration starts afresh."""
-
-    @property
-    def cuts(self) -> Mapping[str, int]:
-        """What was left out: how often, by reason."""
-        ...
-
-    @property
-    def digest(self) -> str:
-        """What tells these URLs and traits from any others; no secret enters it."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[tuple[bytes, Traits]]: ...
 
 
 def collect(  # noqa: PLR0913 - the keys of `warm:` that choose URLs
@@ -57,7 +46,7 @@ def collect(  # noqa: PLR0913 - the keys of `warm:` that choose URLs
     limit: int | None = None,
     order: Order = "file",
     gate_required: Sequence[str] = (),
-) -> "CollectedUrls":
+) -> CollectedUrls:
     """Gather all lists in memory, without duplicates and in the order asked for.
 
     What sources drop is counted in `cuts`; `surroundings.drop` is not called. Raises SourceError,
@@ -68,7 +57,7 @@ def collect(  # noqa: PLR0913 - the keys of `warm:` that choose URLs
     marks: dict[bytes, Mark] = {}
     for warm_list in lists.values():
         picker.gather(wanted.apply(picker.chosen(warm_list), picker.cuts), marks)
-    return CollectedUrls(picker.cut(marks, limit), marks, picker)
+    return CollectedUrls(picker.cut(marks, limit), marks, picker.kinds, picker.cuts)
 
 
 def stream(  # noqa: PLR0913 - the keys of `warm:` that choose URLs
@@ -80,7 +69,7 @@ def stream(  # noqa: PLR0913 - the keys of `warm:` that choose URLs
     exclude: Sequence[str] = (),
     limit: int | None = None,
     gate_required: Sequence[str] = (),
-) -> "SpooledUrls":
+) -> SpooledUrls:
     """Write all lists to the file `spool`, in constant memory: list order, duplicates kept.
 
     What sources drop is counted in `cuts`; `surroundings.drop` is not called. Raises as `collect`.
@@ -88,77 +77,8 @@ def stream(  # noqa: PLR0913 - the keys of `warm:` that choose URLs
     picker = _Picker(surroundings, "file", gate_required)
     wanted = _Filter(include, exclude)
     found = chain.from_iterable(map(picker.first_of, lists.values()))
-    return SpooledUrls(spool, picker.first(wanted.apply(found, picker.cuts), limit), picker)
-
-
-class Mark(NamedTuple):
-    """What is remembered of a URL while its place is sought: its rank, the kind of its traits."""
-
-    rank: float
-    kind: int
-
-
-Found = Iterator[tuple[bytes, Mark]]
-# Marks that are alike are one object; without that, a million URLs take twice the memory.
-_mark = lru_cache(maxsize=4096)(Mark)
-
-
-class CollectedUrls:
-    """URLs in memory."""
-
-    def __init__(self, urls: list[bytes], marks: Mapping[bytes, Mark], picker: "_Picker") -> None:
-        self._urls = urls
-        self._runs = _Runs(picker.kinds)
-        self.cuts: Mapping[str, int] = picker.cuts
-        for url in urls:
-            self._runs.add(marks[url].kind)
-
-    def __len__(self) -> int:
-        return len(self._urls)
-
-    def __iter__(self) -> Iterator[tuple[bytes, Traits]]:
-        return self._runs.paired(iter(self._urls))
-
-    @cached_property
-    def digest(self) -> str:
-        """What tells these URLs and traits from any others."""
-        digest = sha256()
-        urls = iter(self._urls)
-        while batch := list(islice(urls, _BATCH)):
-            digest.update(b"\n".join(batch) + b"\n")
-        self._runs.enter(digest.update)
-        return digest.hexdigest()
-
-
-class SpooledUrls:
-    """URLs in a file, one a line."""
-
-    def __init__(self, spool: Path, found: Found, picker: "_Picker") -> None:
-        self._spool = spool
-        self._runs = _Runs(picker.kinds)
-        self.cuts: Mapping[str, int] = picker.cuts
-        try:
-            with spool.open("wb") as file:
-                for url, mark in found:
-                    file.write(url + b"\n")
-                    self._runs.add(mark.kind)
-        except OSError as error:
-            raise SourceError(str(spool), f"cannot be written: {error.strerror}") from error
-
-    def __len__(self) -> int:
-        return len(self._runs)
-
-    def __iter__(self) -> Iterator[tuple[bytes, Traits]]:
-        with self._spool.open("rb") as file:
-            yield from self._runs.paired(map(bytes.rstrip, file))
-
-    @cached_property
-    def digest(self) -> str:
-        """What tells these URLs and traits from any others."""
-        with self._spool.open("rb") as file:
-            digest = file_digest(file, "sha256")
-        self._runs.enter(digest.update)
-        return digest.hexdigest()
+    chosen = picker.first(wanted.apply(found, picker.cuts), limit)
+    return SpooledUrls(spool, chosen, picker.kinds, picker.cuts)
 
 
 class _Picker:
@@ -168,7 +88,7 @@ class _Picker:
         self, surroundings: Surroundings, order: Order, gate_required: Sequence[str]
     ) -> None:
         self.cuts: Counter[str] = Counter()
-        self.kinds = _Kinds()
+        self.kinds = Kinds()
         self._surroundings = replace(surroundings, drop=self._drop)
         self._order = order
         self._required = frozenset(map(self._required_url, gate_required))
@@ -226,30 +146,37 @@ class _Picker:
         return _Filter(warm_list.include, warm_list.exclude).apply(self._read(warm_list), self.cuts)
 
     def _read(self, warm_list: WarmList) -> Found:
-        absolute = self._surroundings.site.absolute
-        rank = _RANKS[self._order]
-        common = self.kinds.number(_common_traits(warm_list))
+        admit = _admission(self._surroundings.site, warm_list.personal)
+        mark = self._marker(warm_list)
         for entry in warm_list.source.entries(self._surroundings):
             try:
-                url = absolute(entry.url)
+                url = admit(entry.url)
             except UrlRefusedError as refusal:
                 self._drop(str(refusal))
-                continue
-            if b"@" in url and has_userinfo(url) and not warm_list.personal:
-                self._drop("user name or password in the URL, without `personal: true`")
             else:
-                traits = entry.traits
-                kind = common if traits is PLAIN else self.kinds.under(traits, common)
-                yield url, _mark(rank(entry), kind)
+                yield url, mark(entry)
+
+    def _marker(self, warm_list: WarmList) -> Callable[[Entry], Mark]:
+        rank = _RANKS[self._order]
+        common = self.kinds.number(_common_traits(warm_list))
+        plain = shared_mark(rank(Entry(b"")), common)
+
+        def mark(entry: Entry) -> Mark:
+            # Nearly all URLs of a list are plain, and there may be millions.
+            if entry.traits is PLAIN and entry.priority is None and entry.lastmod is None:
+                return plain
+            return shared_mark(rank(entry), self.kinds.under(entry.traits, common))
+
+        return mark
 
     def _is_required(self, url: bytes, mark: Mark) -> bool:
         return self.kinds.traits[mark.kind].required or url in self._required
 
     def _united(self, first: Mark, again: Mark) -> Mark:
-        if first == again:
+        if first is again:
             return first
         kind = self.kinds.united(first.kind, again.kind)
-        return _mark(max(first.rank, again.rank), kind)
+        return shared_mark(max(first.rank, again.rank), kind)
 
     def _required_url(self, url: str) -> bytes:
         try:
@@ -263,67 +190,6 @@ class _Picker:
     def _count(self, reason: str, times: int) -> None:
         if times:
             self.cuts[reason] += times
-
-
-class _Kinds:
-    """The different traits of a run by number: thousands of URLs share one object."""
-
-    def __init__(self) -> None:
-        self.traits = [PLAIN]
-        # Traits hold a mapping and so have no hash; what they look like tells them apart.
-        self._numbers = {repr(PLAIN): 0}
-
-    def number(self, traits: Traits) -> int:
-        """Find the number of traits that are known or new."""
-        number = self._numbers.setdefault(repr(traits), len(self.traits))
-        if number == len(self.traits):
-            self.traits.append(traits)
-        return number
-
-    def under(self, traits: Traits, wider: int) -> int:
-        """Find the number of a URL's own traits, completed by those of its list."""
-        return self.number(_under(traits, self.traits[wider]))
-
-    def united(self, first: int, again: int) -> int:
-        """Find the number of the traits of a URL that was listed twice."""
-        if first == again:
-            return first
-        return self.number(_united(self.traits[first], self.traits[again]))
-
-
-class _Runs:
-    """The kinds of traits of all URLs in order: a few bytes for each run of alike neighbours."""
-
-    def __init__(self, kinds: _Kinds) -> None:
-        self._traits = kinds.traits
-        self._kinds = array("L")
-        self._counts = array("Q")
-
-    def add(self, kind: int) -> None:
-        """Note the kind of the next URL."""
-        if self._kinds and self._kinds[-1] == kind:
-            self._counts[-1] += 1
-        else:
-            self._kinds.append(kind)
-            self._counts.append(1)
-
-    def __len__(self) -> int:
-        return sum(self._counts)
-
-    def paired(self, urls: Iterator[bytes]) -> Iterator[tuple[bytes, Traits]]:
-        """Give each URL its traits."""
-        return chain.from_iterable(
-            zip(islice(urls, count), repeat(self._traits[kind])) for count, kind in self._pairs()
-        )
-
-    def enter(self, update: Callable[[bytes], None]) -> None:
-        """Feed a digest with all there is to know."""
-        looks = [_look(traits) for traits in self._traits]
-        for count, kind in self._pairs():
-            update(f"{count} {looks[kind]}\n".encode(errors="surrogateescape"))
-
-    def _pairs(self) -> Iterator[tuple[int, int]]:
-        return zip(self._counts, self._kinds, strict=True)
 
 
 class _Filter:
@@ -345,6 +211,25 @@ class _Filter:
                 cuts["excluded"] += 1
             else:
                 yield url, mark
+
+
+def _admission(site: Site, personal: bool) -> Callable[[bytes], bytes]:
+    base = str(site).encode(errors="surrogateescape")
+    prefix = base + b"/"
+
+    def admit(url: bytes) -> bytes:
+        # Nearly all URLs of a list are plain, and there may be millions: a look is enough.
+        if len(url.translate(None, _NOTABLE)) == len(url):
+            if url.startswith(prefix):
+                return url
+            if url.startswith(b"/") and not url.startswith(b"//"):
+                return base + url
+        url = site.absolute(url)
+        if has_userinfo(url) and not personal:
+            raise UrlRefusedError("user name or password in the URL, without `personal: true`")
+        return url
+
+    return admit
 
 
 def _compiled(key: str, pattern: str) -> re.Pattern[bytes]:
@@ -371,35 +256,3 @@ def _common_traits(warm_list: WarmList) -> Traits:
         headers=dict(warm_list.headers),
         personal=warm_list.personal,
     )
-
-
-def _under(traits: Traits, wider: Traits) -> Traits:
-    return Traits(
-        required=traits.required or wider.required,
-        cacheable=traits.cacheable and wider.cacheable,
-        variants=wider.variants if traits.variants is None else traits.variants,
-        expect=_expected(traits.expect, wider.expect),
-        headers={**wider.headers, **traits.headers},
-        personal=traits.personal or wider.personal,
-    )
-
-
-def _expected(own: Expect | None, wider: Expect | None) -> Expect | None:
-    return own.under(wider) if own and wider else own or wider
-
-
-def _united(first: Traits, again: Traits) -> Traits:
-    # Headers stay those of the first place: a URL must not become personal by another list.
-    return replace(
-        first,
-        required=first.required or again.required,
-        cacheable=first.cacheable and again.cacheable,
-        variants=again.variants if first.variants is None else first.variants,
-        expect=first.expect or again.expect,
-    )
-
-
-def _look(traits: Traits) -> str:
-    # The values of personal headers are secrets, which change from run to run besides.
-    names = dict.fromkeys(traits.headers, "")
-    return repr(replace(traits, headers=names) if traits.personal else traits)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 from cachekit.events import (
     FILL,
@@ -18,15 +19,22 @@ from cachekit.events import (
     TargetDone,
 )
 from cachekit.model import Expect, Node, Traits
-from cachekit.replay import Fault, Request, Response, replay, route_to
+from cachekit.replay import Fault, Manner, Response, replay, route_to
 from cachekit.results import Outcome, WarmReport
 from cachekit.warming import gate, journal
 from cachekit.warming.judge import NOTHING_SPECIAL, Judge, follow
 from cachekit.warming.lock import locked
-from cachekit.warming.marks import Marks
 from cachekit.warming.pace import Auto, Concurrency, Fixed
 from cachekit.warming.plan import WarmPlan, applicable, header_lines, terms_of
-from cachekit.warming.schedule import OVERLOADED, Lane, Retries, Schedule, Stop, Target, Way
+from cachekit.warming.schedule import (
+    OVERLOADED_OR_BROKEN,
+    Lane,
+    Retries,
+    Schedule,
+    Stop,
+    Target,
+    Way,
+)
 from cachekit.warming.tally import Tally
 from cachekit.warming.verdicts import Classifier
 
@@ -68,38 +76,31 @@ def run_warm(
             record.close()
 
 
-class _Progress:
-    """Which targets of one node are done.
+class _Done:
+    """Which targets of one node are done, a byte each.
 
-    Asked in the fill pass, ok in it, asked in the verify pass.
+    `ok` in the fill pass, so that they are worth verifying; `before` in a run that is resumed.
     """
 
     def __init__(self, size: int) -> None:
-        self.filled = Marks(size)
-        self.ok = Marks(size)
-        self.verified = Marks(size)
+        self.ok = bytearray(size)
+        self.before: dict[str, bytearray] = {}
 
-    def add(self, done: TargetDone) -> None:
-        if done.pass_name == VERIFY:
-            self.verified.add(done.ordinal)
-            return
-        self.filled.add(done.ordinal)
-        if done.ok:
-            self.ok.add(done.ordinal)
+    def add_before(self, done: TargetDone) -> None:
+        marks = self.before.setdefault(done.pass_name, bytearray(len(self.ok)))
+        marks[done.ordinal] = 1
+        if done.pass_name == FILL:
+            self.ok[done.ordinal] = done.ok
 
-
-class _Journaled:
-    """A schedule that lets nothing start before what is done has been recorded."""
-
-    def __init__(self, schedule: Schedule, record: journal.Journal) -> None:
-        self._schedule = schedule
-        self._flush = record.flush
-        self.wait = schedule.wait
-        self.cut = schedule.cut
-
-    def admit(self) -> Request | None:
-        self._flush()
-        return self._schedule.admit()
+    def wanted(self, pass_name: str, share: float) -> Callable[[int], object] | None:
+        """Give the test which ordinals a pass asks; None for all."""
+        before = self.before.get(pass_name)
+        if pass_name == FILL:
+            return None if before is None else lambda number: not before[number]
+        ok, sampled = self.ok, _sampled(share)
+        if before is None:
+            return ok.__getitem__ if share == 1 else lambda n: bool(ok[n]) and sampled(n)
+        return lambda n: bool(ok[n]) and not before[n] and sampled(n)
 
 
 class _Run:
@@ -120,7 +121,7 @@ class _Run:
             {node.name: str(node.address) for node in plan.nodes}, plan.per_node, max_listed
         )
         size = len(plan.urls) * len(plan.variants)
-        self._progress = {node.name: _Progress(size) for node in plan.nodes}
+        self._progress = {node.name: _Done(size) for node in plan.nodes}
         self._classifier = Classifier(self._warm.verdicts)
         self._retries = Retries(self._warm.retries)
         self._skipped = 0
@@ -139,19 +140,21 @@ class _Run:
 
     def _replay_journal(self) -> None:
         for done in self._record.records():
-            self._count(done)
+            self._tally.add(done)
+            self._progress[done.node].add_before(done)
             self._skipped += done.pass_name == FILL
 
     def _planned(self) -> RunPlanned:
         return RunPlanned(self._plan.facts, self._skipped)
 
     def _pass(self, name: str) -> None:
-        lanes = [
-            self._lane(node, name)
-            for node in self._plan.nodes
-            if node.name not in self._tally.abandoned
-        ]
-        schedule = Schedule(lanes, self._stop, rate=self._warm.max_rate)
+        nodes = [node for node in self._plan.nodes if node.name not in self._tally.abandoned]
+        schedule = Schedule(
+            [self._lane(node, name) for node in nodes],
+            self._stop,
+            rate=self._warm.max_rate,
+            before_start=self._record.flush,
+        )
         judge = Judge(
             name,
             self._plan.site,
@@ -161,49 +164,46 @@ class _Run:
         )
         self._tell(PassStarted(name, self._expected(name)))
         answers = replay(
-            _Journaled(schedule, self._record),
+            schedule,
             terms=terms_of(self._plan.settings),
             max_in_flight=self._warm.max_in_flight,
         )
         for response in answers:
-            target = response.request
-            assert isinstance(target, Target)  # noqa: S101 - what the schedule admits
+            target = cast("Target", response.request)
             schedule.landed(target)
-            if response.fault is not Fault.CUT and not self._again(target, response):
-                self._done(judge.done(target, response), target.way.lane, response)
+            if not self._again(target, response):
+                self._done(judge.done(target, response), target.way.lane)
         self._record.flush()
         self._tell(PassFinished(name))
 
     def _again(self, target: Target, response: Response) -> bool:
-        """Queue the target again, if the answer is not its final one."""
-        lane, now = target.way.lane, time.monotonic()
-        if response.fault is None and 200 <= response.status < 300:
+        """Say whether this is not the target's final answer, and queue it again if so."""
+        lane = target.way.lane
+        if response.fault is None and response.status < 300:
+            lane.concurrency.answered(response.seconds)
+            lane.note(error=False)
             return False
-        if response.fault is not None:
-            lane.note(error=True)
-        if self._retries.after(response, target, now):
+        if response.fault is Fault.CUT:
             return True
+        now = time.monotonic()
+        if self._retries.after(response, target, now):
+            lane.note(error=response.fault is not None)
+            return True
+        lane.note(error=response.fault is not None or response.status in OVERLOADED_OR_BROKEN)
         if self._warm.follow and follow(target, response, self._plan.site):
             lane.retry(target, now)
             return True
         return False
 
-    def _done(self, done: TargetDone, lane: Lane, response: Response) -> None:
-        if response.fault is None:
-            overloaded = response.status >= 500 or response.status in OVERLOADED
-            lane.note(error=overloaded)
-            if not overloaded:
-                lane.concurrency.answered(response.seconds)
-        self._record.add(done, notable=self._count(done))
+    def _done(self, done: TargetDone, lane: Lane) -> None:
+        if done.ok and done.pass_name == FILL:
+            self._progress[done.node].ok[done.ordinal] = 1
+        self._record.add(done, notable=self._tally.add(done))
         for listener in self._listeners:
             listener(done)
         if lane.abandoned and lane.node not in self._tally.abandoned:
             self._tally.abandoned[lane.node] = lane.abandoned
             self._tell(NodeAbandoned(lane.node, lane.abandoned))
-
-    def _count(self, done: TargetDone) -> bool:
-        self._progress[done.node].add(done)
-        return self._tally.add(done)
 
     def _tell(self, event: Event) -> None:
         for listener in self._listeners:
@@ -221,11 +221,14 @@ class _Run:
             max_error_rate=warm.max_error_rate,
         )
         ways = _ways(self._plan, node, lane)
-        lane.feed(self._targets(ways, self._wanted(node, name)))
+        wanted = self._progress[node.name].wanted(name, float(warm.verify))
+        lane.feed(self._targets(ways, wanted))
         return lane
 
     def _targets(
-        self, ways: Callable[[Traits], list[tuple[int, Way]]], wanted: Callable[[int], bool] | None
+        self,
+        ways: Callable[[Traits], list[tuple[int, Way]]],
+        wanted: Callable[[int], object] | None,
     ) -> Iterator[Target]:
         base, step = 0, len(self._plan.variants)
         for url, traits in self._plan.urls:
@@ -234,23 +237,13 @@ class _Run:
                     yield Target(url, way, base + place)
             base += step
 
-    def _wanted(self, node: Node, name: str) -> Callable[[int], bool] | None:
-        progress = self._progress[node.name]
-        if name == FILL:
-            filled = progress.filled
-            return (lambda number: number not in filled) if filled.count else None
-        ok, verified = progress.ok, progress.verified
-        if self._warm.verify == 1:
-            return lambda number: number in ok and number not in verified
-        sampled = _sampled(float(self._warm.verify))
-        return lambda number: number in ok and number not in verified and sampled(number)
-
     def _expected(self, name: str) -> int:
         if name == FILL:
             return self._plan.targets - self._skipped
         share = float(self._warm.verify)
-        left = sum(p.ok.count * share - p.verified.count for p in self._progress.values())
-        return max(0, round(left))
+        ok = sum(progress.ok.count(1) for progress in self._progress.values())
+        before = (progress.before.get(VERIFY, b"") for progress in self._progress.values())
+        return max(0, round(ok * share) - sum(marks.count(1) for marks in before))
 
     def _elapsed(self) -> float:
         return max(0.0, time.time() - float(self._record.run["started"]))
@@ -291,7 +284,7 @@ class _Run:
         )
 
     def _unverified(self) -> bool:
-        return bool(self._warm.verify) and self._expected(VERIFY) > 0
+        return self._tally.total().verify.asked < self._expected(VERIFY)
 
     def _required_problems(self) -> list[str]:
         wrong = list(self._tally.required_failures)
@@ -316,11 +309,10 @@ def _ways(plan: WarmPlan, node: Node, lane: Lane) -> Callable[[Traits], list[tup
                     place,
                     Way(
                         lane,
-                        route,
+                        Manner(route, header_lines(plan.settings, variant, traits)),
                         variant=variant,
                         traits=traits,
                         expect=_expectation(plan, traits),
-                        headers=header_lines(plan.settings, variant, traits),
                     ),
                 )
                 for place, variant in applicable(plan.variants, traits)

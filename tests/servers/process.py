@@ -1,5 +1,6 @@
 """Starting, awaiting and ending one server program; every other real server builds on it."""
 
+import http.client
 import os
 import secrets
 import shutil
@@ -182,6 +183,18 @@ class ServerProcess:
                 f"{self.program} was not ready after {self.ready_seconds} s\n{self.log_tail()}"
             )
 
+    def ask(self, target: str) -> bytes:
+        """Return the body of a GET, for the server's own counters.
+
+        Not by urllib, which would go through a proxy that a test put into the environment.
+        """
+        client = http.client.HTTPConnection(self.host, self.port, timeout=10.0)
+        try:
+            client.request("GET", target)
+            return client.getresponse().read()
+        finally:
+            client.close()
+
     def log_tail(self, lines: int = 30) -> str:
         """Return the last lines that the server wrote."""
         text = (self.data_dir / "server.log").read_text(errors="replace")
@@ -211,10 +224,12 @@ class ServerProcess:
             return
 
     def kill(self) -> None:
-        """End the server at once, as a crash would; stop() still has to be called."""
+        """End the server at once, as a crash would; stop() still has to be called after it."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(5.0)
+            # The workers hold the listening socket a moment longer than their master.
+            wait_until(lambda: not ServerProcess.is_ready(self))
 
     def pause(self) -> None:
         """Freeze the server: it keeps its connections and answers nothing."""

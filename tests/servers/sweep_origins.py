@@ -13,7 +13,6 @@ import select
 import selectors
 import sys
 import time
-import urllib.request
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,7 +57,7 @@ def shape_of(kind: Kind, base: float = 0.030) -> Shape:
         "queue": Shape(fastest=base, slowest=base, workers=16),
         "cap": Shape(fastest=base, slowest=base, refuse_above=64),
         "jitter": Shape(fastest=base / 3, slowest=base * 3, workers=100),
-        "step": Shape(fastest=base, slowest=base, workers=64),
+        "step": Shape(fastest=base, slowest=base, workers=64, step_after_requests=10_000),
         "delay": Shape(fastest=base, slowest=base),
     }
     return shapes[kind]
@@ -71,19 +70,25 @@ class PreciseSelector(selectors.EpollSelector):
     30 ms. select() waits on the epoll descriptor itself, and its timeout is finer.
     """
 
+    woke_at = 0.0
+    """When the present turn of the loop began, by time.monotonic()."""
+
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait for events as long as `timeout` says."""
         if timeout is not None and timeout > 0:
             select.select([self.fileno()], [], [], timeout)
             timeout = 0
-        return super().select(timeout)
+        events = super().select(timeout)
+        self.woke_at = time.monotonic()
+        return events
 
 
 class Service:
     """The model of an origin: when each request is answered, and how."""
 
-    def __init__(self, shape: Shape, page: bytes) -> None:
+    def __init__(self, shape: Shape, page: bytes, clock: PreciseSelector) -> None:
         self.shape = shape
+        self.clock = clock
         self.page = page
         self.in_flight = self.busy = 0
         self.waiting: deque[Callable[[bytes], None]] = deque()
@@ -117,8 +122,10 @@ class Service:
 
     def work(self, answer: Callable[[bytes], None]) -> None:
         """Let one worker take a request."""
-        loop = asyncio.get_running_loop()
-        loop.call_later(self.seconds(), self.finish, answer)
+        # From the start of this turn: requests that arrive together begin together, and do not
+        # wait for each other's parsing. No answer is early, since they came before that.
+        due = self.clock.woke_at + self.seconds()
+        asyncio.get_running_loop().call_at(due, self.finish, answer)
 
     def seconds(self) -> float:
         """Return how long the next request takes."""
@@ -218,20 +225,23 @@ def main() -> None:
     parser.add_argument("--step-after-seconds", type=float)
     options = parser.parse_args()
     numbers = vars(shape_of(options.kind, options.base_ms / 1000))
-    numbers |= {
-        "step_after_requests": options.step_after_requests,
-        "step_after_seconds": options.step_after_seconds,
-    }
-    service = Service(Shape(**numbers), answer_of("200 OK", b"x" * options.page_bytes))
-    with asyncio.Runner(
-        loop_factory=lambda: asyncio.SelectorEventLoop(PreciseSelector())
-    ) as runner:
+    if options.step_after_requests is not None or options.step_after_seconds is not None:
+        numbers["step_after_requests"] = options.step_after_requests
+        numbers["step_after_seconds"] = options.step_after_seconds
+    page = answer_of("200 OK", b"x" * options.page_bytes)
+    selector = PreciseSelector()
+    service = Service(Shape(**numbers), page, selector)
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
         runner.run(serve(service, options.host, options.port))
 
 
 @dataclass(kw_only=True, eq=False)
 class SweepOrigin(ServerProcess):
-    """One of these origins as a process; `step_after_…` are for the kind `step`."""
+    """One of these origins as a process.
+
+    `step_after_…` make any kind take twice as long from then on; the kind `step` does so after
+    10,000 requests when neither is given.
+    """
 
     program: ClassVar[str] = sys.executable
 
@@ -257,21 +267,16 @@ class SweepOrigin(ServerProcess):
 
     def count(self) -> int:
         """Return how many requests came since the start or reset()."""
-        return int(self._ask("/__count"))
+        return int(self.ask("/__count"))
 
     def stats(self) -> dict[str, int]:
         """Return requests, answered, refused (503), in_flight and most_in_flight."""
-        answer: dict[str, int] = json.loads(self._ask("/__stats"))
+        answer: dict[str, int] = json.loads(self.ask("/__stats"))
         return answer
 
     def reset(self) -> None:
         """Set the counts and the step back to the start."""
-        self._ask("/__reset")
-
-    def _ask(self, target: str) -> bytes:
-        with urllib.request.urlopen(f"http://{self.address}{target}", timeout=10) as answer:
-            text: bytes = answer.read()
-        return text
+        self.ask("/__reset")
 
 
 if __name__ == "__main__":

@@ -346,8 +346,9 @@ def test_lies_that_need_a_patient_client(lying_server: LyingServer) -> None:
     with connect(b"/accept_silent") as sock, pytest.raises(TimeoutError):
         sock.recv(1)
     with connect(b"/slow_drip") as sock:
-        assert sock.recv(1000).endswith(b"\r\n\r\n")
-        assert len(sock.recv(1000)) == 1
+        assert sock.recv(1000).startswith(b"HTTP/1.1 200 ")
+        # One byte each time on a quiet machine; a busy one lets a few arrive together.
+        assert len(sock.recv(1000)) < 10
     with connect(b"/reset_mid_body") as sock, pytest.raises(ConnectionResetError):
         drain(sock)
     with connect(b"/wrong_length") as sock:

@@ -1,0 +1,113 @@
+"""A file read for settings: its data, where each value stands, and what is wrong with it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cachekit.checks import KeyPath
+from cachekit.errors import Problem
+
+_USERINFO = re.compile(r"//[^/?#\s]*@")
+_LONGEST_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something stands; `via` is where an alias or merge key brought it in."""
+
+    line: int
+    column: int
+    via: "Place | None" = None
+
+
+@dataclass(slots=True)
+class Document:
+    """One YAML file.
+
+    `environment` names the variables a value was made from; such values are never shown.
+    """
+
+    name: str
+    data: object = None
+    values: dict[KeyPath, Place] = field(default_factory=dict)
+    keys: dict[KeyPath, Place] = field(default_factory=dict)
+    environment: dict[KeyPath, str] = field(default_factory=dict)
+    _reported: dict[KeyPath, None] = field(default_factory=dict)
+    _problems: list[tuple[int, int, Problem]] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """List what was reported, in the order of the file."""
+        ordered = sorted(self._problems, key=lambda problem: problem[:2])
+        return [problem for _, _, problem in ordered]
+
+    def report(self, path: KeyPath, message: str, *, at_key: bool = False) -> None:
+        """Report what is wrong with the value or key at a path, or with what holds it.
+
+        A message that starts with "expected" is preceded by what was found. What hangs below a
+        reported value is not reported again.
+        """
+        if any(path[:length] in self._reported for length in range(len(path) + 1)):
+            return
+        self._reported[path] = None
+        shown = path if at_key else self._existing(path)
+        if message.startswith("expected"):
+            message = f"found {self._found(shown)}, {message}"
+        self.report_at(self._place(path, at_key), shown, message)
+
+    def give_up(self, place: Place, message: str) -> None:
+        """Report what makes the rest unreadable; nothing more will be reported by path."""
+        self._reported[()] = None
+        self.report_at(place, (), message)
+
+    def report_at(self, place: Place, path: KeyPath, message: str) -> None:
+        """Report what is wrong at a place of the text."""
+        text = f"{show_path(path)}: {message}" if path else message
+        if place.via:
+            text += f" (brought in at line {place.via.line})"
+        problem = Problem(f"{self.name}:{place.line}:{place.column}", text)
+        self._problems.append((place.line, place.column, problem))
+
+    def _place(self, path: KeyPath, at_key: bool) -> Place:
+        existing = self._existing(path)
+        wanted = self.keys if at_key or existing != path else self.values
+        return wanted.get(existing) or self.values.get(existing) or Place(1, 1)
+
+    def _existing(self, path: KeyPath) -> KeyPath:
+        while path and path not in self.values:
+            path = path[:-1]
+        return path
+
+    def _found(self, path: KeyPath) -> str:
+        if path in self.environment:
+            return f"the value of {self.environment[path]}"
+        value: Any = self.data
+        for part in path:
+            value = value[part]
+        if isinstance(value, Mapping | list):
+            return "a list" if isinstance(value, list) else "a mapping"
+        if "headers" in path or path[:2] == ("warm", "variants"):
+            return "a value that is not shown"
+        return _shown(value)
+
+
+def show_path(path: KeyPath) -> str:
+    """Write a key path for people: `nodes.web1.groups[0]`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            plain = re.fullmatch(r"[\w-]+", part)
+            text += ("." if text else "") + (part if plain else repr(part))
+    return text
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "nothing"
+    if not isinstance(value, str):
+        return str(value)
+    text = _USERINFO.sub("//***@", value)
+    return repr(text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…")
