@@ -103,6 +103,8 @@ def _of_warm(warm: WarmSettings) -> Iterator[Fault]:
         "budget",
     ):
         yield from _positive((*path, name), getattr(warm, name))
+    if warm.stream and warm.order != "file":
+        yield (*path, "order"), "a streamed run keeps the order of its lists, which is 'file'"
     yield from _of_headers((*path, "headers"), warm.headers, "put it into a variant that has it")
     for variant in warm.variants.values():
         yield from _of_variant(variant)
@@ -157,10 +159,12 @@ def _of_patterns(path: KeyPath, chosen: WarmSettings | WarmList) -> Iterator[Fau
     for key in ("include", "exclude"):
         for index, pattern in enumerate(getattr(chosen, key)):
             if pattern.startswith("re:"):
-                yield from _of_regex((*path, key, index), pattern.removeprefix("re:"))
+                # URLs are bytes, and so are the patterns that look into them.
+                encoded = pattern.removeprefix("re:").encode(errors="surrogateescape")
+                yield from _of_regex((*path, key, index), encoded)
 
 
-def _of_regex(path: KeyPath, pattern: str) -> Iterator[Fault]:
+def _of_regex(path: KeyPath, pattern: str | bytes) -> Iterator[Fault]:
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:

@@ -176,6 +176,26 @@ class Admission(Protocol):
         ...
 
 
+class Batch:
+    """The simplest Admission: these requests, as fast as there is room."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self._left = list(requests)
+
+    def admit(self, room: int) -> Sequence[Request]:
+        """Give the next ones."""
+        started, self._left = self._left[:room], self._left[room:]
+        return started
+
+    def wait(self) -> float | None:
+        """Wait for nothing; None when all have started."""
+        return 0.0 if self._left else None
+
+    def cut(self) -> bool:
+        """Let what is in flight finish, within its deadlines."""
+        return False
+
+
 def route_to(node: Node, site: Site) -> Route:
     """Reach the node by its own address for every URL, whatever its host.
 

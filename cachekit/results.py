@@ -182,3 +182,13 @@ class PlanFacts:
     cuts: Mapping[str, int]
     warnings: tuple[str, ...]
     examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What one node answered to a first look: `ok` if it serves the site at all."""
+
+    node: str
+    address: str
+    ok: bool
+    found: str

@@ -95,6 +95,16 @@ def state_dir_of(settings: Settings, environ: Mapping[str, str]) -> Path:
     return Path(base) / "cachekit"
 
 
+def settings_from_file(explicit: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Read the settings file, which must be there. Raises ConfigError."""
+    settings = _from_file(explicit, environ)
+    if settings is None:
+        raise ConfigError(
+            "no cachekit.yaml here, and $CACHEKIT_SETTINGS is not set; `cachekit init` writes one"
+        )
+    return settings
+
+
 def _from_file(explicit: Path | None, environ: Mapping[str, str]) -> Settings | None:
     from cachekit import config
 

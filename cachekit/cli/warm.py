@@ -12,7 +12,13 @@ _SHARE = Written("percent", "cachekit.quantities:parse_share")
 _SECONDS = Written("duration", "cachekit.quantities:parse_seconds")
 
 
-@click.command()
+_EXIT_CODES = (
+    "Exit codes: 0 go, 1 no-go, 2 usage or settings, 3 degraded (below target, above the floor),"
+    " 75 another run holds the lock, 130/143 interrupted."
+)
+
+
+@click.command(epilog=_EXIT_CODES)
 @click.argument("lists", nargs=-1)
 @click.option("--url", "urls", multiple=True, help="One URL, or a path of the site.")
 @click.option("--list", "list_files", multiple=True, type=PATH, help="A file of URLs; - is stdin.")
@@ -74,13 +80,10 @@ _SECONDS = Written("duration", "cachekit.quantities:parse_seconds")
 @click.option("--dry-run", is_flag=True, help="Show what would be asked, and ask nothing.")
 @settings_option
 def warm(**options: Any) -> int:
-    r"""Ask every node for every URL, prove that they are warm, and judge.
+    """Ask every node for every URL, prove that they are warm, and judge.
 
     LISTS are names from the settings; all of them by default. --url, --list, --sitemap and
     --access-log replace them.
-
-    \b
-    Exit codes: 0 go, 1 no-go, 2 usage or settings, 3 degraded, 75 locked, 130/143 interrupted.
     """
     from cachekit.cli.run import run
 

@@ -72,9 +72,10 @@ class _Decoding:
         """Decode the sections one by one, and what stands beside them."""
         data = self.document.data
         rest = _without(data, ["nodes", "warmlists", "warm"])
-        settings: Settings = _rooted(
-            self._piece(Settings, rest, ()) or Settings(site=""), self.folder
-        )
+        decoded = self._piece(Settings, rest, ())
+        if decoded is None:
+            self.document.mute(("site",))
+        settings: Settings = _rooted(decoded or Settings(site=""), self.folder)
         return replace(
             settings,
             nodes=self._named(("nodes",), _get(data, "nodes"), self._node),

@@ -50,7 +50,7 @@ class Document:
         """
         if any(path[:length] in self._reported for length in range(len(path) + 1)):
             return
-        self._reported[path] = None
+        self.mute(path)
         shown = path if at_key else self._existing(path)
         if message.startswith("expected"):
             message = f"found {self._found(shown)}, {message}"
@@ -58,8 +58,12 @@ class Document:
 
     def give_up(self, place: Place, message: str) -> None:
         """Report what makes the rest unreadable; nothing more will be reported by path."""
-        self._reported[()] = None
+        self.mute(())
         self.report_at(place, (), message)
+
+    def mute(self, path: KeyPath) -> None:
+        """Report nothing more about a path and what hangs below it."""
+        self._reported[path] = None
 
     def report_at(self, place: Place, path: KeyPath, message: str) -> None:
         """Report what is wrong at a place of the text."""
@@ -71,7 +75,9 @@ class Document:
 
     def _place(self, path: KeyPath, at_key: bool) -> Place:
         existing = self._existing(path)
-        wanted = self.keys if at_key or existing != path else self.values
+        # An item of a short form has no place of its own: its scalar stands for it.
+        at_value = existing == path or not isinstance(self._value(existing), Mapping)
+        wanted = self.values if at_value and not at_key else self.keys
         return wanted.get(existing) or self.values.get(existing) or Place(1, 1)
 
     def _existing(self, path: KeyPath) -> KeyPath:
@@ -79,12 +85,16 @@ class Document:
             path = path[:-1]
         return path
 
-    def _found(self, path: KeyPath) -> str:
-        if path in self.environment:
-            return f"the value of {self.environment[path]}"
+    def _value(self, path: KeyPath) -> object:
         value: Any = self.data
         for part in path:
             value = value[part]
+        return value
+
+    def _found(self, path: KeyPath) -> str:
+        if path in self.environment:
+            return f"the value of {self.environment[path]}"
+        value = self._value(path)
         if isinstance(value, Mapping | list):
             return "a list" if isinstance(value, list) else "a mapping"
         if "headers" in path or path[:2] == ("warm", "variants"):

@@ -14,7 +14,7 @@ _OPENING = re.compile(r"[\[{]|[-?]\s+(?=[-?]\s)")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _NULLS = ("", "~", "null", "Null", "NULL")
 _MAX_DEPTH = 40
-_MAX_VALUES = 2_000_000  # aliases of aliases multiply: a kilobyte of YAML can mean billions
+_MAX_ALIASED = 100_000  # values; aliases of aliases multiply, and a kilobyte can mean billions
 
 # The C parser is seven times faster. No resolver: what a scalar means is decided here.
 _Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
@@ -38,7 +38,9 @@ def parse(text: str, name: str, environ: Mapping[str, str]) -> Document:
         _refuse_depth(text)
         root = _Loader(text).get_single_node()
         if root is not None:
-            document.data = _Builder(document, environ).build(root, (), None)
+            document.data = _Builder(document, environ, len(text) + _MAX_ALIASED).build(
+                root, (), None
+            )
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = _place(mark) if mark else Place(1, 1)
@@ -65,14 +67,14 @@ class _Builder:
     `true`, `no`, `off` and dates are text: the field that takes it knows what it wants.
     """
 
-    def __init__(self, document: Document, environ: Mapping[str, str]) -> None:
+    def __init__(self, document: Document, environ: Mapping[str, str], most: int) -> None:
         self.document = document
         self.environ = environ
-        self.count = 0
+        self.left = most
 
     def build(self, node: yaml.Node, path: KeyPath, via: Place | None) -> object:
-        self.count += 1
-        if len(path) > _MAX_DEPTH or self.count > _MAX_VALUES:
+        self.left -= 1
+        if len(path) > _MAX_DEPTH or self.left < 0:
             raise _TooMuchError
         self.document.values[path] = _place(node.start_mark, via)
         if isinstance(node, yaml.MappingNode):

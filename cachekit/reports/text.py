@@ -9,6 +9,7 @@ from cachekit.results import (
     Outcome,
     PassResult,
     PlanFacts,
+    Probe,
     ReasonCount,
     TargetResult,
     WarmReport,
@@ -35,6 +36,16 @@ def render(report: WarmReport) -> str:
 def plan(facts: PlanFacts) -> str:
     """Write what a run would ask."""
     return "\n".join(_plan_lines(facts)) + "\n"
+
+
+def probes(found: Sequence[Probe]) -> str:
+    """Write what each node answered."""
+    rows = [
+        (probe.node, probe.address, "ok" if probe.ok else "FAILED", probe.found) for probe in found
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    lines = ("  ".join((*map(str.ljust, row, widths), row[3])) for row in rows)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def product(facts: PlanFacts | WarmReport) -> str:

@@ -41,7 +41,6 @@ _UNSAFE = re.compile(
     |(?:my[-_]?)?accounts?|passwords?|passwd|carts?|baskets?|check[-_]?out|orders?|payments?
     |invoices?|wish[-_]?list|(?:un)?subscribe|opt[-_]?(?:in|out)|confirm|verify|activate
     |delete|remove|destroy|cancel|reset|purge|(?:wp[-_]?)?admin(?:istrator)?|cron|webhooks?|votes?
-    |add[-_]to[-_]
     )(?![a-z])|(?<![a-z])add[-_]to[-_]""",
     re.VERBOSE,
 )
@@ -170,7 +169,7 @@ def _public_url(url: bytes, host: bytes, site: Site) -> bytes:
         raise UrlRefusedError("another host")
     if not url.startswith(b"/"):
         raise UrlRefusedError("not a path")
-    netloc = _DEFAULT_PORT.sub(b"", host) or site.netloc.encode(errors="surrogateescape")
+    netloc = _DEFAULT_PORT.sub(b"", host.lower()) or site.netloc.encode(errors="surrogateescape")
     return site.absolute(b"%s://%s%s" % (site.scheme.encode(), netloc, url))
 
 

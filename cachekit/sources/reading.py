@@ -5,10 +5,10 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from io import BufferedReader
+from io import BufferedReader, RawIOBase
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from cachekit.errors import SourceError
 
@@ -46,7 +46,7 @@ def inflated(file: BinaryIO) -> BufferedReader:
     stream = _buffered(file)
     for _ in range(2):  # a .gz file may have been sent with Content-Encoding: gzip as well
         if stream.peek(2)[:2] == _GZIP:
-            stream = _buffered(gzip.GzipFile(fileobj=stream))
+            stream = _buffered(gzip.GzipFile(fileobj=stream, mode="rb"))
     return stream
 
 
@@ -75,5 +75,22 @@ def redacted(url: str) -> str:
     return _USERINFO.sub("", url, count=1)
 
 
+class Filled(RawIOBase):
+    """A file that gives all it is asked for: a look at the head must not see one byte of it."""
+
+    def __init__(self, file: BufferedReader) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read until the buffer is full, where a network or a pipe would give less."""
+        return self._file.readinto(buffer)
+
+
 def _buffered(file: Any) -> BufferedReader:
-    return file if isinstance(file, BufferedReader) else BufferedReader(cast(Any, file))
+    if isinstance(file, BufferedReader):
+        return file
+    return BufferedReader(Filled(BufferedReader(file)))

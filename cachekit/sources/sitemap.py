@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedReader, RawIOBase
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
@@ -15,7 +15,7 @@ from cachekit.errors import SourceError
 from cachekit.model import Entry, UrlRefusedError, has_userinfo
 from cachekit.quantities import Bytes
 from cachekit.sources.base import Surroundings
-from cachekit.sources.reading import inflated, naming, redacted
+from cachekit.sources.reading import Filled, inflated, naming, redacted
 from cachekit.sources.sitemap_formats import SubSitemap, in_robots, in_sitemap
 
 MAX_DEPTH = 3
@@ -105,20 +105,17 @@ class _Walk:
             raise SourceError(name, f"leads to more than {most} sitemaps; raise max_sitemaps")
 
 
-class _Capped(RawIOBase):
+class _Capped(Filled):
     """A file that is refused when it turns out longer than it may be."""
 
     def __init__(self, name: str, file: BufferedReader, limit: int) -> None:
+        super().__init__(file)
         self._name = name
-        self._file = file
         self._limit = limit
         self._left = limit
 
-    def readable(self) -> bool:
-        return True
-
     def readinto(self, buffer: Any) -> int:
-        count = self._file.readinto1(buffer)
+        count = super().readinto(buffer)
         self._left -= count
         if self._left < 0:
             message = f"inflates to more than {self._limit} bytes; raise max_inflated if it may"

@@ -8,27 +8,10 @@ from typing import BinaryIO
 
 from cachekit.errors import SourceError
 from cachekit.model import Node, Site, shown, shown_url
-from cachekit.replay import Manner, Request, Response, Terms, replay, route_to
+from cachekit.replay import Batch, Manner, Request, Response, Terms, replay, route_to
 from cachekit.sources.base import MAX_FETCHED_BYTES, new_body
 
 _MAX_HOPS = 5
-
-
-class _One:
-    """Admits a single request."""
-
-    def __init__(self, request: Request) -> None:
-        self._request: Request | None = request
-
-    def admit(self, room: int) -> list[Request]:
-        request, self._request = self._request, None
-        return [request] if request else []
-
-    def wait(self) -> float | None:
-        return None if self._request is None else 0.0
-
-    def cut(self) -> bool:
-        return False
 
 
 def through(
@@ -65,7 +48,8 @@ def _fetch(url: str, node: Node, site: Site, terms: Terms, headers: list[str]) -
 
 
 def _answer(request: Request, terms: Terms) -> Response:
-    return next(iter(list(replay(_One(request), terms=terms, max_in_flight=1))))
+    (response,) = replay(Batch([request]), terms=terms, max_in_flight=1)
+    return response
 
 
 def _capped(body: BinaryIO) -> Callable[[bytes], int]:

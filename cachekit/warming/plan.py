@@ -17,6 +17,7 @@ from cachekit.replay import Terms
 from cachekit.results import PlanFacts
 from cachekit.settings import Settings, WarmList
 from cachekit.sources.base import Surroundings
+from cachekit.sources.url_list import Urls
 from cachekit.warming.fetch import through
 from cachekit.warming.targets import UrlSet, collect, stream
 
@@ -114,6 +115,7 @@ def plan_warm(
         raise ConfigError(
             "no list of URLs: name some under `warmlists:` or with --url, --list, --sitemap"
         )
+    chosen_lists |= _required(settings)
     chosen_variants = tuple(_chosen(settings.warm.variants, variants, "variant").values())
     urls = _collect(settings, site, chosen_nodes, chosen_lists, spool, stdin or sys.stdin.buffer)
     every = chosen_variants or (Variant(name=""),)
@@ -130,10 +132,10 @@ def plan_warm(
     )
 
 
-def applicable(variants: Sequence[Variant], traits: Traits) -> list[tuple[int, Variant]]:
-    """Give the variants a URL is asked under, each with its place among all."""
+def applicable(variants: Sequence[Variant], traits: Traits) -> list[Variant]:
+    """Give the variants a URL is asked under."""
     named = traits.variants
-    return [(i, v) for i, v in enumerate(variants) if named is None or v.name in named]
+    return [variant for variant in variants if named is None or variant.name in named]
 
 
 def header_lines(settings: Settings, variant: Variant, traits: Traits) -> list[str]:
@@ -158,6 +160,12 @@ def terms_of(settings: Settings) -> Terms:
         client_key=tls.client_key,
         http2=warm.http2,
     )
+
+
+def _required(settings: Settings) -> dict[str, WarmList]:
+    """Make a list of what the gate requires: it is asked even if no other list has it."""
+    urls = settings.warm.gate.required
+    return {"gate.required": WarmList(source=Urls(urls=urls), required=True)} if urls else {}
 
 
 def _kinds(urls: UrlSet) -> list[tuple[Traits, int]]:

@@ -8,7 +8,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 
 from cachekit.model import Expect, Traits, Variant
@@ -128,6 +128,7 @@ class Lane:
         self.in_flight = 0
         self.ready = True
         self.abandoned = ""
+        self._stages: Iterator[Iterator[Target]] = iter(())
         self._targets: Iterator[Target] = iter(())
         self._exhausted = False
         self._rate = Rate(rate) if rate else None
@@ -137,9 +138,9 @@ class Lane:
         self._paused_until = 0.0
         self._errors: deque[bool] = deque(maxlen=_ERROR_WINDOW)
 
-    def feed(self, targets: Iterator[Target]) -> None:
-        """Set what is to be asked, in order; it is pulled as places come free."""
-        self._targets = targets
+    def feed(self, stages: Iterable[Iterator[Target]]) -> None:
+        """Set what is to be asked, pulled as places come free; a stage waits for the one before."""
+        self._stages = iter(stages)
 
     def take(self, now: float) -> Target | None:
         """Give the next target that may start now, or None; `wakes` says when to ask again."""
@@ -149,9 +150,8 @@ class Lane:
             return None
         target = self._due_retry(now) if self._retries else None
         if target is None:
-            target = next(self._targets, None)
+            target = next(self._targets, None) or self._next_stage()
             if target is None:
-                self._exhausted = True
                 return None
         self.in_flight += 1
         if self._rate:
@@ -187,8 +187,20 @@ class Lane:
     def abandon(self, reason: str) -> None:
         """Give the node up: nothing more starts here."""
         self.abandoned = self.abandoned or reason
-        self._targets, self._exhausted = iter(()), True
+        self._targets, self._stages = iter(()), iter(())
         self._retries.clear()
+
+    def _next_stage(self) -> Target | None:
+        """Go on to the next stage that has targets, once the last one is done."""
+        self._exhausted = True
+        if self.in_flight or self._retries:
+            return None
+        for stage in self._stages:
+            target = next(stage, None)
+            if target is not None:
+                self._targets, self._exhausted = stage, False
+                return target
+        return None
 
     def _due_retry(self, now: float) -> Target | None:
         if self._retries and self._retries[0][0] <= now:

@@ -1,6 +1,7 @@
 """Runs a plan: fill pass, verify pass, gate; with lock and journal, until done or stopped."""
 
 import hashlib
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -18,14 +19,15 @@ from cachekit.events import (
     RunPlanned,
     TargetDone,
 )
-from cachekit.model import Expect, Node, Traits
+from cachekit.model import Expect, Node, Traits, Variant
 from cachekit.replay import Fault, Manner, Response, replay, route_to
 from cachekit.results import Outcome, WarmReport
+from cachekit.settings import Settings
 from cachekit.warming import gate, journal
 from cachekit.warming.judge import NOTHING_SPECIAL, Judge, follow
 from cachekit.warming.lock import locked
 from cachekit.warming.pace import Auto, Concurrency, Fixed
-from cachekit.warming.plan import WarmPlan, applicable, header_lines, terms_of
+from cachekit.warming.plan import WarmPlan, applicable, header_lines, plan_warm, terms_of
 from cachekit.warming.schedule import (
     OVERLOADED_OR_BROKEN,
     Lane,
@@ -39,6 +41,22 @@ from cachekit.warming.tally import Tally
 from cachekit.warming.verdicts import Classifier
 
 MAX_LISTED = 1000
+
+
+def warm(
+    settings: Settings,
+    state_dir: Path,
+    *,
+    lists: Sequence[str] | None = None,
+    listeners: Sequence[Listener] = (),
+) -> WarmReport:
+    """Plan and run in one call: warm all nodes of the settings with these lists, or all of them.
+
+    `state_dir` holds locks and journal. Raises ConfigError, SourceError, LockedError, JournalError.
+    """
+    with tempfile.TemporaryDirectory(prefix="cachekit-") as scratch:
+        plan = plan_warm(settings, lists=lists, spool=Path(scratch) / "urls")
+        return run_warm(plan, state_dir, listeners=listeners)
 
 
 def run_warm(
@@ -186,10 +204,12 @@ class _Run:
         if response.fault is Fault.CUT:
             return True
         now = time.monotonic()
+        if response.fault is not None:
+            lane.note(error=True)
         if self._retries.after(response, target, now):
-            lane.note(error=response.fault is not None)
             return True
-        lane.note(error=response.fault is not None or response.status in OVERLOADED_OR_BROKEN)
+        if response.fault is None:
+            lane.note(error=response.status in OVERLOADED_OR_BROKEN)
         if self._warm.follow and follow(target, response, self._plan.site):
             lane.retry(target, now)
             return True
@@ -222,20 +242,23 @@ class _Run:
         )
         ways = _ways(self._plan, node, lane)
         wanted = self._progress[node.name].wanted(name, float(warm.verify))
-        lane.feed(self._targets(ways, wanted))
+        # One variant after the other: nginx loses entries that differ only by Vary when they are
+        # filled at the same time.
+        lane.feed(self._targets(ways, wanted, place) for place in range(len(self._plan.variants)))
         return lane
 
     def _targets(
         self,
-        ways: Callable[[Traits], list[tuple[int, Way]]],
+        ways: Callable[[Traits], list[Way | None]],
         wanted: Callable[[int], object] | None,
+        place: int,
     ) -> Iterator[Target]:
-        base, step = 0, len(self._plan.variants)
+        number, step = place, len(self._plan.variants)
         for url, traits in self._plan.urls:
-            for place, way in ways(traits):
-                if wanted is None or wanted(base + place):
-                    yield Target(url, way, base + place)
-            base += step
+            way = ways(traits)[place]
+            if way is not None and (wanted is None or wanted(number)):
+                yield Target(url, way, number)
+            number += step
 
     def _expected(self, name: str) -> int:
         if name == FILL:
@@ -296,27 +319,26 @@ class _Run:
         return wrong
 
 
-def _ways(plan: WarmPlan, node: Node, lane: Lane) -> Callable[[Traits], list[tuple[int, Way]]]:
-    """Make one Way per variant and traits of a node, when first needed."""
-    route, known = route_to(node, plan.site), dict[int, list[tuple[int, Way]]]()
+def _ways(plan: WarmPlan, node: Node, lane: Lane) -> Callable[[Traits], list[Way | None]]:
+    """Make one Way per variant for each kind of traits; None where it is not asked."""
+    route, known = route_to(node, plan.site), dict[int, list[Way | None]]()
 
-    def ways(traits: Traits) -> list[tuple[int, Way]]:
+    def way(traits: Traits, variant: Variant) -> Way:
+        return Way(
+            lane,
+            Manner(route, header_lines(plan.settings, variant, traits)),
+            variant=variant,
+            traits=traits,
+            expect=_expectation(plan, traits),
+        )
+
+    def ways(traits: Traits) -> list[Way | None]:
         # Traits are shared and outlive the run, so their identity is a cheap key for the hot path.
         found = known.get(id(traits))
         if found is None:
-            found = known[id(traits)] = [
-                (
-                    place,
-                    Way(
-                        lane,
-                        Manner(route, header_lines(plan.settings, variant, traits)),
-                        variant=variant,
-                        traits=traits,
-                        expect=_expectation(plan, traits),
-                    ),
-                )
-                for place, variant in applicable(plan.variants, traits)
-            ]
+            asked = applicable(plan.variants, traits)
+            found = [way(traits, v) if v in asked else None for v in plan.variants]
+            known[id(traits)] = found
         return found
 
     return ways

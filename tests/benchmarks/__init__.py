@@ -1,0 +1,1 @@
+"""Measurements against other tools and against stated bars: `python -m tests.benchmarks`."""
