@@ -50,7 +50,7 @@ class Fault(StrEnum):
 _FAULTS = {
     pycurl.E_COULDNT_CONNECT: Fault.CONNECT,
     pycurl.E_COULDNT_RESOLVE_HOST: Fault.CONNECT,
-    pycurl.E_OPERATION_TIMEDOUT: Fault.TIMEOUT,
+    pycurl.E_OPERATION_TIMEDOUT: Fault.CONNECT_TIMEOUT,
     pycurl.E_SSL_CONNECT_ERROR: Fault.TLS,
     pycurl.E_PEER_FAILED_VERIFICATION: Fault.TLS,
     pycurl.E_SSL_CERTPROBLEM: Fault.TLS,
@@ -62,6 +62,8 @@ _FAULTS = {
     pycurl.E_URL_MALFORMAT: Fault.URL,
     pycurl.E_UNSUPPORTED_PROTOCOL: Fault.URL,
 }
+# E_TOO_LARGE, which pycurl has no name for.
+_WITHOUT_MESSAGE = {100: "a response header is larger than 100 KB"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -281,7 +283,7 @@ class _Loop:
         for request in requests:
             handle = idle.pop() if idle else self._new_handle()
             if handle.manner is not request.manner:
-                _set_manner(handle, request.manner)
+                self._set_manner(handle, request.manner)
             if request.sink is not handle.sink:
                 handle.setopt(pycurl.WRITEFUNCTION, request.sink or len)
                 handle.sink = request.sink
@@ -298,7 +300,7 @@ class _Loop:
                 yield self._land(handle)
             for handle, code, message in failed:
                 response = self._land(handle)
-                response.fault, response.detail = self._explain(response, code, message)
+                _explain(response, code, message)
                 yield response
 
     def _land(self, handle: Any) -> Response:
@@ -314,22 +316,14 @@ class _Loop:
         if not 200 <= response.status < 300:
             _add_rare(response, handle)
         # Interim answers (100, 103) come first; trailers follow the final block and do no harm.
-        final = response.head.rfind(b"\r\n\r\nHTTP/")
+        final = response.head.rfind(b"\nHTTP/")
         if final >= 0:
-            response.head = response.head[final + 4 :]
+            response.head = response.head[final + 1 :]
         self._multi.remove_handle(handle)
         del self._flying[handle]
         self._idle.append(handle)
         self._free_slots += 1
         return response
-
-    def _explain(self, response: Response, code: int, message: str) -> tuple[Fault, str]:
-        fault = _FAULTS.get(code, Fault.BROKEN)
-        if fault is Fault.TIMEOUT and not response.first_byte and "onnect" in message:
-            fault = Fault.CONNECT_TIMEOUT
-        if code == pycurl.E_WRITE_ERROR and response.request.sink is None:
-            fault = Fault.BROKEN
-        return fault, message
 
     def _sweep(self) -> Iterator[Response]:
         """Enforce what libcurl has no deadline for: the first byte, and the order to cut."""
@@ -363,8 +357,20 @@ class _Loop:
         if seconds > 0:
             self._multi.select(seconds)
 
+    def _set_manner(self, handle: Any, manner: Manner) -> None:
+        if handle.manner.route.unix_path and not manner.route.unix_path:
+            # pycurl cannot unset UNIX_SOCKET_PATH alone; connections are the multi handle's.
+            handle.reset()
+            self._set_up(handle)
+        _change_manner(handle, manner)
+
     def _new_handle(self) -> Any:
-        handle, terms = pycurl.Curl(), self._terms
+        handle = pycurl.Curl()
+        self._set_up(handle)
+        return handle
+
+    def _set_up(self, handle: Any) -> None:
+        terms = self._terms
         handle.manner, handle.sink, handle.head = Manner(Route()), None, bytearray()
         for option, value in (
             (pycurl.NOSIGNAL, 1),
@@ -390,7 +396,6 @@ class _Loop:
         ):
             handle.setopt(option, value)
         self._set_trust(handle)
-        return handle
 
     def _set_trust(self, handle: Any) -> None:
         terms = self._terms
@@ -403,13 +408,31 @@ class _Loop:
             handle.setopt(pycurl.SSLKEY, str(terms.client_key or terms.client_certificate))
 
 
-def _set_manner(handle: Any, manner: Manner) -> None:
+def _explain(response: Response, code: int, message: str) -> None:
+    """Say why there is no usable answer, from libcurl's code and, where that is vague, words."""
+    fault = _FAULTS.get(code, Fault.BROKEN)
+    # Others are "Connection timed out", "SSL connection timeout", "Resolving timed out".
+    if fault is Fault.CONNECT_TIMEOUT and message.startswith("Operation"):
+        fault = Fault.TIMEOUT
+    elif fault is Fault.URL and "HTTP/0.9" in message:  # what came is no HTTP
+        fault = Fault.BROKEN
+    elif code == pycurl.E_WRITE_ERROR and response.request.sink is None:
+        fault = Fault.BROKEN
+    if not response.status:
+        response.first_byte = 0.0
+    response.fault = fault
+    response.detail = message or _WITHOUT_MESSAGE.get(code, f"libcurl error {code}")
+
+
+def _change_manner(handle: Any, manner: Manner) -> None:
     previous = handle.manner
     if manner.route is not previous.route:
         _set_route(handle, previous.route, manner.route)
     if manner.headers != previous.headers:
-        handle.setopt(pycurl.HTTPHEADER, manner.headers)
+        _set_list(handle, pycurl.HTTPHEADER, manner.headers)
     if manner.method != previous.method:
+        # With CUSTOMREQUEST alone libcurl would wait for the body that a HEAD never gets.
+        handle.setopt(pycurl.NOBODY, int(manner.method == "HEAD"))
         handle.setopt(pycurl.CUSTOMREQUEST, manner.method)
     if manner.keep_head != previous.keep_head:
         handle.setopt(pycurl.HEADERFUNCTION, handle.head.extend if manner.keep_head else None)
@@ -418,11 +441,19 @@ def _set_manner(handle: Any, manner: Manner) -> None:
 
 def _set_route(handle: Any, previous: Route, route: Route) -> None:
     if route.connect_to != previous.connect_to:
-        handle.setopt(pycurl.CONNECT_TO, list(route.connect_to))
-    if route.unix_path != previous.unix_path:
-        handle.setopt(pycurl.UNIX_SOCKET_PATH, route.unix_path or None)
+        _set_list(handle, pycurl.CONNECT_TO, route.connect_to)
+    if route.unix_path and route.unix_path != previous.unix_path:
+        handle.setopt(pycurl.UNIX_SOCKET_PATH, route.unix_path)
     if route.proxy_protocol != previous.proxy_protocol:
         handle.setopt(pycurl.HAPROXYPROTOCOL, int(route.proxy_protocol))
+
+
+def _set_list(handle: Any, option: int, lines: Sequence[str]) -> None:
+    # pycurl takes an empty list for no change, and a str only if it is ASCII.
+    if lines:
+        handle.setopt(option, [line.encode("utf-8", "surrogateescape") for line in lines])
+    else:
+        handle.unsetopt(option)
 
 
 def _add_rare(response: Response, handle: Any) -> None:

@@ -81,8 +81,8 @@ class NodeResult:
 
     @property
     def ok_share(self) -> Fraction:
-        """Share of ok among all targets; those never asked are not ok."""
-        return Fraction(self.ok, self.targets) if self.targets else Fraction(1)
+        """Share of ok among all targets: one never asked is not ok, and none at all prove nothing."""
+        return Fraction(self.ok, self.targets) if self.targets else Fraction(0)
 
 
 @dataclass(frozen=True, kw_only=True)

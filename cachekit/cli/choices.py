@@ -34,6 +34,7 @@ _PLAIN_KEYS = (
     "exclude",
     "limit",
 )
+_NO_FILE = "no cachekit.yaml here, and $CACHEKIT_SETTINGS is not set; `cachekit init` writes one"
 _SOURCES = ("urls", "list_files", "sitemaps", "access_logs")
 
 
@@ -41,6 +42,10 @@ def settings_of(options: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     """Read the settings file, if there is one, and lay the options over it. Raises ConfigError."""
     settings = _from_file(options["settings_path"], environ)
     lists = _lists(options)
+    if settings is None and not lists:
+        raise ConfigError(
+            f"nothing to warm: no --url, --list, --sitemap or --access-log, and {_NO_FILE}"
+        )
     site = options["site"] or (settings.site if settings else "") or _site_of(lists)
     if settings is None:
         settings = Settings(site=site)
@@ -99,9 +104,7 @@ def settings_from_file(explicit: Path | None, environ: Mapping[str, str]) -> Set
     """Read the settings file, which must be there. Raises ConfigError."""
     settings = _from_file(explicit, environ)
     if settings is None:
-        raise ConfigError(
-            "no cachekit.yaml here, and $CACHEKIT_SETTINGS is not set; `cachekit init` writes one"
-        )
+        raise ConfigError(_NO_FILE)
     return settings
 
 

@@ -208,12 +208,16 @@ def _next_steps(report: WarmReport) -> Iterator[str]:
         yield "next: go live; the nodes meet every threshold"
     elif report.outcome is Outcome.DEGRADED:
         yield "next: decide; above the floor but below the target (exit 3). See the reasons above"
+    elif not report.targets:
+        yield "next: nothing was asked; see what the lists hold, and what was left out"
     else:
-        worst = next(
-            (reason for reason in report.reasons if reason.failure or report.reasons), None
-        )
-        advice = f"; most of all: {worst.title} - {worst.advice}" if worst else ""
-        yield f"next: keep these nodes out (exit {report.exit_code}){advice}"
+        yield f"next: keep these nodes out (exit {report.exit_code}){_most_of_all(report)}"
+
+
+def _most_of_all(report: WarmReport) -> str:
+    for reason in report.reasons[:1]:
+        return f"; most of all: {reason.title} - {reason.advice}"
+    return ""
 
 
 def _plural(count: int, one: str, many: str = "") -> str:

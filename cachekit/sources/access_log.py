@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 from cachekit.model import Entry, Site, UrlRefusedError
 from cachekit.quantities import OneOrMore
 from cachekit.sources.base import Surroundings
-from cachekit.sources.reading import opened, shown
+from cachekit.sources.reading import described, opened
 
 # Common and combined format, as Apache, nginx and varnishncsa write them; a virtual host may stand
 # in front, and varnishncsa puts scheme and host into the request (varnishncsa.c).
@@ -86,7 +86,7 @@ class AccessLog:
 
     def describe(self) -> str:
         """Name the files."""
-        return ", ".join(map(shown, self.access_log))
+        return ", ".join(map(described, self.access_log))
 
     def _count(self, surroundings: Surroundings) -> dict[bytes, int]:
         hits: dict[bytes, int] = {}

@@ -1,7 +1,6 @@
 """How sources read files: gzip is seen through, errors name the file, one item stands on a line."""
 
 import gzip
-import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,12 +10,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from cachekit.errors import SourceError
+from cachekit.model import shown
 
 STANDARD_INPUT = Path("-")
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_USERINFO = re.compile(r"(?<=//)[^/?#]*@")
 
 
 @contextmanager
@@ -65,14 +64,9 @@ def unmarked(place: str, lines: Iterable[bytes]) -> Iterator[bytes]:
     return chain((first.removeprefix(_BOM),), lines)
 
 
-def shown(path: Path) -> str:
+def described(path: Path) -> str:
     """Name a file for people."""
-    return "standard input" if path == STANDARD_INPUT else str(path)
-
-
-def redacted(url: str) -> str:
-    """Leave user name and password out of a URL that is about to be shown."""
-    return _USERINFO.sub("", url, count=1)
+    return "standard input" if path == STANDARD_INPUT else shown(str(path))
 
 
 class Filled(RawIOBase):

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 from cachekit.errors import SourceError
-from cachekit.model import Entry, UrlRefusedError, has_userinfo
+from cachekit.model import Entry, UrlRefusedError, has_userinfo, shown_url
 from cachekit.quantities import Bytes
 from cachekit.sources.base import Surroundings
-from cachekit.sources.reading import Filled, inflated, naming, redacted
+from cachekit.sources.reading import Filled, inflated, naming
 from cachekit.sources.sitemap_formats import SubSitemap, in_robots, in_sitemap
 
 MAX_DEPTH = 3
@@ -43,7 +43,7 @@ class Sitemap:
 
     def describe(self) -> str:
         """Name the sitemap."""
-        return redacted(self.sitemap)
+        return _shown(self.sitemap)
 
 
 class _Walk:
@@ -64,7 +64,7 @@ class _Walk:
                 yield from self.read(inner, depth + 1)
 
     def _found(self, place: str) -> Iterator[Entry | SubSitemap]:
-        name = redacted(place)
+        name = _shown(place)
         with self._opened(place, name) as file:
             if _is_robots(place):
                 yield from in_robots(name, file)
@@ -85,7 +85,7 @@ class _Walk:
         except UrlRefusedError as refusal:
             self._surroundings.drop(f"sub-sitemap: {refusal}")
             return None
-        self._refuse_endless(redacted(place), depth)
+        self._refuse_endless(_shown(place), depth)
         return url
 
     def _public(self, location: SubSitemap) -> str:
@@ -123,6 +123,10 @@ class _Capped(Filled):
         return count
 
 
+def _shown(place: str) -> str:
+    return shown_url(place.encode(errors="surrogateescape"))
+
+
 def _is_robots(place: str) -> bool:
     return re.split(r"[?#]", place)[0].rpartition("/")[2] == "robots.txt"
 
@@ -132,4 +136,4 @@ def _open_file(place: str) -> BinaryIO:
         return Path(place).open("rb")
     except FileNotFoundError as error:
         message = "no such file; a sitemap of the site is named by its whole URL"
-        raise SourceError(place, message) from error
+        raise SourceError(_shown(place), message) from error

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from cachekit.errors import SourceError
 from cachekit.model import Entry
 from cachekit.sources.base import Surroundings
-from cachekit.sources.reading import opened, shown, unmarked
+from cachekit.sources.reading import described, opened, unmarked
 
 _COLUMN = re.compile(r"\{([^{}]+)\}")
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
@@ -50,7 +50,7 @@ class Table:
 
     def describe(self) -> str:
         """Name the file and the template."""
-        return f"{shown(self.table)} into {self.template}"
+        return f"{described(self.table)} into {self.template}"
 
     @property
     def _parts(self) -> list[str]:

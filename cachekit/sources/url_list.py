@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from cachekit.errors import SourceError
-from cachekit.model import PLAIN, Entry, Expect, Traits
+from cachekit.model import PLAIN, Entry, Expect, Traits, shown_url
 from cachekit.quantities import OneOrMore
 from cachekit.sources.base import Surroundings
-from cachekit.sources.reading import listed, opened, redacted, shown
+from cachekit.sources.reading import described, listed, opened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class UrlFile:
 
     def describe(self) -> str:
         """Name the file."""
-        return shown(self.file)
+        return described(self.file)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class Urls:
         """Name the first few."""
         names = [url if isinstance(url, str) else url.url for url in self.urls]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        return ", ".join(map(redacted, names[:3])) + more
+        return ", ".join(shown_url(_raw(name)) for name in names[:3]) + more
 
 
 def _raw(url: str) -> bytes:

@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,25 +62,27 @@ class Journal:
         )
 
     def flush(self) -> None:
-        """Hand all lines to the kernel, where they outlive this process."""
+        """Hand all lines to the kernel, where they outlive this process. Raises JournalError."""
         if self._lines:
             data, self._lines = "".join(self._lines).encode(), []
-            while data:
-                data = data[os.write(self._file, data) :]
+            with _recorded(self.folder):
+                while data:
+                    data = data[os.write(self._file, data) :]
 
     def records(self) -> Iterator[TargetDone]:
         """Read what earlier runs recorded, in order."""
-        with (self.folder / "targets.jsonl").open(encoding="utf-8") as file:
+        with (self.folder / "targets.jsonl").open(encoding="utf-8", errors="replace") as file:
             for line in file:
                 try:
                     yield _done(json.loads(line))
-                except (ValueError, IndexError, TypeError):
+                except (ValueError, LookupError, TypeError, AttributeError):
                     continue  # a line torn by a kill: its target is asked again
 
     def finish(self, outcome: str) -> None:
         """Mark the run as complete: there is nothing to resume."""
         self.run |= {"state": "finished", "outcome": outcome}
-        _write_run(self.folder, self.run)
+        with _recorded(self.folder):
+            _write_run(self.folder, self.run)
 
     def close(self) -> None:
         """Flush and close."""
@@ -94,7 +97,8 @@ class Journal:
 
 def start(state_dir: Path, key: str, digest: str, facts: Mapping[str, Any]) -> Journal:
     """Begin a run. Raises JournalError."""
-    name = f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
+    # UTC: in the hour that a clock is set back, names of local time would not sort.
+    name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
     run = {
         "cachekit": _FORMAT,
         "state": "running",
@@ -103,16 +107,11 @@ def start(state_dir: Path, key: str, digest: str, facts: Mapping[str, Any]) -> J
         "started": time.time(),
         **facts,
     }
-    try:
+    with _recorded(state_dir):
         folder = _new_folder(state_dir / "runs", name)
         _write_run(folder, run)
         _prune(state_dir / "runs")
         return Journal(folder, run)
-    except OSError as error:
-        message = (
-            f"{state_dir}: the run cannot be recorded: {error.strerror}; choose another --state-dir"
-        )
-        raise JournalError(message) from error
 
 
 def resume(state_dir: Path, key: str, digest: str) -> Journal:
@@ -128,11 +127,23 @@ def resume(state_dir: Path, key: str, digest: str) -> Journal:
             raise JournalError(
                 f"{folder}: the list of URLs has changed since this run; start one without --resume"
             )
-        return Journal(folder, run)
+        with _recorded(folder):
+            return Journal(folder, run)
     raise JournalError(
         f"{state_dir}: no unfinished run of the same site, nodes, lists and variants;"
         " start one without --resume"
     )
+
+
+@contextmanager
+def _recorded(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        message = (
+            f"{place}: the run cannot be recorded: {error.strerror}; choose another --state-dir"
+        )
+        raise JournalError(message) from error
 
 
 def _row(done: TargetDone) -> list[Any]:

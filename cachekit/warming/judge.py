@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from cachekit.events import VERIFY, TargetDone
-from cachekit.model import Expect, Site, Verdict, shown_url
+from cachekit.model import Expect, Site, Verdict, has_userinfo, shown_url
 from cachekit.replay import Response
 from cachekit.warming.schedule import Target
 from cachekit.warming.verdicts import (
@@ -21,7 +21,7 @@ MAX_HOPS = 10
 NOTHING_SPECIAL = Expect()
 _DECODED_BYTES = 8 * 1024**2
 _LOGIN = re.compile(
-    rb"(?i)[/?&=_-](log-?in|sign-?in|sso|auth|authenticate|session/new)(?:[/?&=._-]|$)"
+    rb"(?i)[/?&=_-](log-?in|sign-?in|sso|auth|authenticate|session/new)(?=[/?&=._-]|$)"
 )
 
 
@@ -95,7 +95,7 @@ class Judge:
 
     def _status_failures(self, target: Target, response: Response) -> Iterator[str]:
         status, expected = response.status, target.way.expect.status
-        if _LOGIN.search(response.redirect_url or (target.url if target.hops else b"")):
+        if _leads_to_login(target, response):
             yield "login-redirect"
         elif status in expected if expected else 200 <= status < 300:
             return
@@ -123,11 +123,21 @@ class Judge:
 def follow(target: Target, response: Response, site: Site) -> bool:
     """Point the target at where a redirect leads, if that is on the site; it stays on its node."""
     url = response.redirect_url
-    if not url or target.hops >= MAX_HOPS or not site.owns(url):
+    if not url or target.hops >= MAX_HOPS or not site.owns(url) or has_userinfo(url):
         return False
     target.hops += 1
     target.restart(url)
     return True
+
+
+def _leads_to_login(target: Target, response: Response) -> bool:
+    reached = response.redirect_url or (target.url if target.hops else b"")
+    # A page that is itself about logging in may move: what counts is what the list did not name.
+    return bool(_login_words(reached) - _login_words(target.public_url)) if reached else False
+
+
+def _login_words(url: bytes) -> set[bytes]:
+    return {word.lower() for word in _LOGIN.findall(url)}
 
 
 def _failure_detail(response: Response) -> str:
@@ -169,13 +179,20 @@ def decoded_text(body: bytes, head: bytes) -> str:
         return body.decode("utf-8", "replace")
 
 
+def _gunzip(body: bytes) -> bytes:
+    try:
+        return zlib.decompressobj(31).decompress(body, _DECODED_BYTES)
+    except zlib.error as error:
+        raise ValueError("not gzip") from error
+
+
 def _inflate(body: bytes) -> bytes:
-    for window in (47, -15):  # gzip or zlib by its header, else the raw deflate some servers send
+    for window in (15, -15):  # zlib by its header, else the raw deflate some servers send
         try:
             return zlib.decompressobj(window).decompress(body, _DECODED_BYTES)
         except zlib.error:
             continue
-    raise ValueError("not gzip or deflate")
+    raise ValueError("not deflate")
 
 
 def _brotli(body: bytes) -> bytes:
@@ -199,8 +216,8 @@ def _zstd(body: bytes) -> bytes:
 
 
 _DECODERS: dict[str, Callable[[bytes], bytes]] = {
-    "gzip": _inflate,
-    "x-gzip": _inflate,
+    "gzip": _gunzip,
+    "x-gzip": _gunzip,
     "deflate": _inflate,
     "br": _brotli,
     "zstd": _zstd,

@@ -91,6 +91,10 @@ _REASONS = {
     "bypass": Reason(
         "the cache was bypassed", "see the node's rules for this URL (pass, proxy_cache_bypass)"
     ),
+    "uncacheable": Reason(
+        "the cache takes it for uncacheable", "see the rules of the cache: which pages it may store"
+    ),
+    "error": Reason("the cache answered with an error", "see the log of the cache and its origin"),
     "stale": Reason("served stale", "the node could not refresh it in time; see its origin"),
     "gone": Reason(
         "stored nowhere, though nothing forbids it",

@@ -160,11 +160,10 @@ class Lane:
 
     def wakes(self, now: float) -> float:
         """When to ask again if no answer comes before; infinite: only an answer can help."""
-        if self.in_flight >= self.concurrency.limit:
+        if self.in_flight >= self.concurrency.limit or (self._exhausted and not self._retries):
             return math.inf
-        if not self._exhausted:
-            return max(self._paused_until, now + self._rate.delay(now) if self._rate else now)
-        return max(self._retries[0][0], self._paused_until) if self._retries else math.inf
+        free = max(self._paused_until, now + self._rate.delay(now) if self._rate else now)
+        return max(self._retries[0][0], free) if self._exhausted else free
 
     def retry(self, target: Target, at: float) -> None:
         """Ask the same target again from `at` on."""
@@ -262,6 +261,9 @@ class Schedule:
         held = self._rate.delay(now) if self._rate else 0.0
         if self._ready:
             return held
+        # A lane that was done or abandoned after it fell asleep must not be waited for.
+        while self._asleep and self._asleep[0][2].wakes(now) == math.inf:
+            heapq.heappop(self._asleep)
         if self._asleep:
             return max(0.0, self._asleep[0][0] - now, held)
         return math.inf if self._in_flight else None

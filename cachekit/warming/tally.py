@@ -34,6 +34,8 @@ class Latencies:
         """Count all of another's times too."""
         for ticks, count in other.counts.items():
             self.counts[ticks] = self.counts.get(ticks, 0) + count
+        if len(self.counts) > _FOLD_AT:
+            self._fold()
 
     def result(self) -> Latency:
         """Read the percentiles, to three significant digits."""
@@ -55,7 +57,7 @@ class Latencies:
         folded: dict[int, int] = {}
         for ticks, count in self.counts.items():
             step = 10 ** max(0, len(str(ticks)) - 3)
-            rounded = ticks // step * step
+            rounded = (ticks + step // 2) // step * step
             folded[rounded] = folded.get(rounded, 0) + count
         self.counts = folded
 

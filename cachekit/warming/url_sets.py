@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cached_property, lru_cache
 from hashlib import file_digest, sha256
 from itertools import chain, groupby, islice, repeat
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -43,6 +44,7 @@ class Mark(NamedTuple):
 Found = Iterator[tuple[bytes, Mark]]
 # Marks that are alike are one object; without that, a million URLs take half as much memory again.
 shared_mark = lru_cache(maxsize=4096)(Mark)
+_KIND = attrgetter("kind")
 
 
 class Kinds:
@@ -82,7 +84,7 @@ class CollectedUrls:
         self._urls = urls
         self._runs = _Runs(kinds)
         self.cuts = cuts
-        for kind, alike in groupby(marks[url].kind for url in urls):
+        for kind, alike in groupby(map(_KIND, map(marks.__getitem__, urls))):
             self._runs.add(kind, sum(1 for _ in alike))
 
     def __len__(self) -> int:

@@ -6,14 +6,18 @@ through from behind.
 """
 
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 from cachekit.model import Verdict
 from cachekit.settings import VerdictRule
 
 _MEMO_SIZE = 1000
 _NEVER_STORED = {"private", "no-store", "no-cache"}
+# Ends at the end of the value too: a header may be hostile, and this must stay linear.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,40 +37,42 @@ NO_SIGNAL = Signal(Verdict.UNKNOWN)
 
 def _cache_status(value: str) -> Verdict:
     """Read the last member of RFC 9211's list: the cache nearest to the client."""
-    member = re.split(r",(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)", value)[-1]
-    parameters = [part.strip().lower() for part in member.split(";")[1:]]
-    if "hit" in parameters:
+    member = _QUOTED.sub('""', value).rpartition(",")[2]
+    parts = [part.partition("=") for part in member.lower().split(";")[1:]]
+    parameters = {name.strip(): argument.strip() for name, _, argument in parts}
+    if parameters.get("hit") in ("", "?1"):
+        # Section 2.5: a negative lifetime is that of a stale response.
+        return Verdict.STALE if parameters.get("ttl", "").startswith("-") else Verdict.HIT
+    forward = parameters.get("fwd", "")
+    if forward == "stale" and parameters.get("fwd-status") == "304":
         return Verdict.HIT
-    forward = next((part[4:].strip('"') for part in parameters if part.startswith("fwd=")), "")
-    if forward in ("bypass", "method", "request"):
-        return Verdict.BYPASS
-    if forward in ("stale", "partial"):
-        return Verdict.STALE if forward == "stale" else Verdict.MISS
+    if forward in _FORWARDED:
+        return _FORWARDED[forward]
     return Verdict.MISS if forward else Verdict.UNKNOWN
 
 
+_FORWARDED = {
+    "bypass": Verdict.BYPASS,
+    "method": Verdict.BYPASS,
+    "request": Verdict.BYPASS,
+    "stale": Verdict.STALE,
+}
+# Squid and Akamai write them with `TCP_` before.
 _WORDS = {
     "hit": Verdict.HIT,
     "revalidated": Verdict.HIT,
     "refreshhit": Verdict.HIT,
-    "tcp_hit": Verdict.HIT,
-    "tcp_mem_hit": Verdict.HIT,
     "mem_hit": Verdict.HIT,
-    "tcp_refresh_hit": Verdict.HIT,
-    "refresh_hit": Verdict.HIT,
-    "tcp_ims_hit": Verdict.HIT,
     "ims_hit": Verdict.HIT,
-    "tcp_negative_hit": Verdict.ERROR,
-    "negative_hit": Verdict.ERROR,
-    "tcp_refresh_fail_hit": Verdict.STALE,
+    "refresh_hit": Verdict.HIT,
+    "refresh_unmodified": Verdict.HIT,
     "refresh_fail_hit": Verdict.STALE,
     "updating": Verdict.STALE,
     "stale": Verdict.STALE,
     "miss": Verdict.MISS,
     "expired": Verdict.MISS,
-    "tcp_miss": Verdict.MISS,
-    "tcp_refresh_miss": Verdict.MISS,
     "refresh_miss": Verdict.MISS,
+    "refresh_modified": Verdict.MISS,
     "bypass": Verdict.BYPASS,
     "pass": Verdict.BYPASS,
     "dynamic": Verdict.UNCACHEABLE,
@@ -74,16 +80,21 @@ _WORDS = {
     "none/unknown": Verdict.UNCACHEABLE,
     "no-cache": Verdict.UNCACHEABLE,
     "error": Verdict.ERROR,
+    "negative_hit": Verdict.ERROR,
+    "denied": Verdict.ERROR,
 }
 
 
 def _word(value: str) -> Verdict:
-    """Read the first word of the last member.
+    """Read the first word of the last member that is understood.
 
-    `MISS, HIT`, `Hit from cloudfront`, `TCP_HIT from a1`.
+    `MISS, HIT`, `Hit from cloudfront`, `TCP_HIT from a1`, `hit,private`.
     """
-    member = value.rpartition(",")[2].strip().lower()
-    return _WORDS.get(member.split(" ", 1)[0], Verdict.UNKNOWN)
+    for member in reversed(value.lower().split(",")):
+        word = member.strip().partition(" ")[0].removeprefix("tcp_")
+        if word in _WORDS:
+            return _WORDS[word]
+    return Verdict.UNKNOWN
 
 
 def _fastly_or_word(value: str) -> Verdict:
@@ -96,11 +107,11 @@ def _fastly_or_word(value: str) -> Verdict:
 
 
 def _x_varnish(value: str) -> Verdict:
-    """Read Varnish's transaction ids.
+    """Read the transaction ids of the Varnish nearest to the client.
 
     Two mean that the second one filled the object this one hit.
     """
-    ids = value.split()
+    ids = value.rpartition(",")[2].split()
     if not 1 <= len(ids) <= 2 or not all(number.isdecimal() for number in ids):
         return Verdict.UNKNOWN
     return Verdict.HIT if len(ids) == 2 else Verdict.MISS
@@ -198,9 +209,9 @@ def reasons_not_hit(head: bytes, status: int, signal: Signal, *, elapsed: float)
         yield "set-cookie"
     yield from _cache_control_reasons(head, elapsed)
     yield from _vary_reasons(head)
-    if status not in (200, 203, 300, 301, 308, 404, 410):
+    if status not in (200, 203, 204, 300, 301, 308, 404, 410):
         yield "status-not-cacheable"
-    if signal.verdict in (Verdict.BYPASS, Verdict.STALE):
+    if signal.verdict in (Verdict.BYPASS, Verdict.STALE, Verdict.UNCACHEABLE, Verdict.ERROR):
         yield signal.verdict.value
 
 
@@ -213,23 +224,51 @@ def _vary_reasons(head: bytes) -> Iterator[str]:
 
 
 def _cache_control_reasons(head: bytes, elapsed: float) -> Iterator[str]:
-    directives: dict[str, str] = {}
-    for header in ("Cache-Control", "Surrogate-Control"):
-        for value in header_values(head, header):
-            for item in value.split(","):
-                name, _, argument = item.strip().lower().partition("=")
-                directives[name] = argument.strip('"')
+    directives = _directives(head)
     yield from (f"cache-control-{name}" for name in sorted(_NEVER_STORED & directives.keys()))
-    lifetime = directives.get("s-maxage") or directives.get("max-age") or ""
-    if lifetime.isdecimal():
-        if int(lifetime) == 0:
+    lifetime = _lifetime(head, directives)
+    if lifetime is not None:
+        if lifetime <= 0:
             yield "max-age-0"
-        elif int(lifetime) <= elapsed:
+        elif lifetime <= elapsed:
             yield "short-ttl"
     if not directives and any(
         "no-cache" in value.lower() for value in header_values(head, "Pragma")
     ):
         yield "pragma-no-cache"
+
+
+def _directives(head: bytes) -> dict[str, str]:
+    directives: dict[str, str] = {}
+    for header in ("Cache-Control", "Surrogate-Control", "X-LiteSpeed-Cache-Control"):
+        for value in header_values(head, header):
+            for item in value.split(","):
+                name, _, argument = item.strip().lower().partition("=")
+                directives[name] = argument.strip('"')
+    return directives
+
+
+def _lifetime(head: bytes, directives: dict[str, str]) -> float | None:
+    """Give the seconds a cache may keep the page, None if it is not told."""
+    for name in ("s-maxage", "max-age"):
+        if directives.get(name, "").isdecimal():
+            return float(directives[name])
+    expires = _time_of(head, "Expires")
+    if expires is None:
+        return None
+    # RFC 9111 section 5.3: what is no date, such as `0`, lies in the past.
+    return expires - (_time_of(head, "Date") or time.time()) if expires else 0.0
+
+
+def _time_of(head: bytes, header: str) -> float | None:
+    """Read a date header as epoch seconds, 0 for what is no date, None if it is not there."""
+    values = header_values(head, header)
+    if not values:
+        return None
+    try:
+        return parsedate_to_datetime(values[-1]).timestamp()
+    except (ValueError, TypeError, LookupError, OverflowError):
+        return 0.0
 
 
 FORBIDS_STORING = frozenset(

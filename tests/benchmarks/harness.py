@@ -12,7 +12,9 @@ from statistics import median
 from typing import BinaryIO, Protocol
 
 COMMAND = Path(sys.executable).with_name("cachekit")
-DISTURBED_CORES = 0.25
+DISTURBED_CORES = 0.2
+_GLANCE_SECONDS = 0.25
+_SHORT_SECONDS = 1.0
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -47,6 +49,11 @@ class Ran:
     others: float
     """How many cores were busy with something that was neither this run nor its server."""
     output: str
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Tell whether other load spoiled the run; short ones cannot tell, and are many."""
+        return self.seconds > _SHORT_SECONDS and self.others > DISTURBED_CORES
 
     @property
     def rate(self) -> float:
@@ -85,6 +92,8 @@ class Bench:
 
     scratch: Path
     rounds: int
+    patience: float = 300.0
+    """Seconds left for waiting until other load ends and for repeating what it disturbed."""
     _files: int = field(default=0, init=False)
 
     def new_path(self, suffix: str = "") -> Path:
@@ -101,28 +110,37 @@ class Bench:
     def alternate(
         self, contestants: Sequence[Contestant], server: Counting | None, rounds: int = 0
     ) -> dict[str, list[Ran]]:
-        """Run all in turn, round after round, until enough rounds were undisturbed.
-
-        Other load on the machine spoils a round; as many again are tried, the quietest count.
-        """
-        wanted = rounds or self.rounds
-        done: list[list[Ran]] = []
-        for _ in range(2 * wanted):
-            done.append([run(contestant, server) for contestant in contestants])
-            if sum(_disturbance(one) < DISTURBED_CORES for one in done) >= wanted:
-                break
-        quietest = sorted(done, key=_disturbance)[:wanted]
-        disturbed = sum(_disturbance(one) >= DISTURBED_CORES for one in quietest)
+        """Run all in turn, round after round."""
+        rans: dict[str, list[Ran]] = {contestant.name: [] for contestant in contestants}
+        for _ in range(rounds or self.rounds):
+            for contestant in contestants:
+                rans[contestant.name].append(self.run(contestant, server))
+        disturbed = sum(ran.is_disturbed for runs in rans.values() for ran in runs)
         if disturbed:
-            print(f"({disturbed} of {wanted} rounds shared the machine with other load)")
-        return {
-            name: [ran for one in quietest for ran in one if ran.name == name]
-            for name in (contestant.name for contestant in contestants)
-        }
+            print(f"({disturbed} of these runs shared the machine with other load)")
+        return rans
 
+    def run(self, contestant: Contestant, server: Counting | None) -> Ran:
+        """Run one command while nothing else is busy, as far as patience lasts.
 
-def _disturbance(rans: Sequence[Ran]) -> float:
-    return max(ran.others for ran in rans)
+        A run that was disturbed all the same is repeated, and the quietest one counts.
+        """
+        self._await_quiet()
+        best = run(contestant, server)
+        while best.is_disturbed and self.patience > 0:
+            self.patience -= best.seconds
+            self._await_quiet()
+            best = min(best, run(contestant, server), key=lambda ran: ran.others)
+        return best
+
+    def _await_quiet(self) -> None:
+        while self.patience > 0:
+            busy, began = _Busy(None), time.monotonic()
+            time.sleep(_GLANCE_SECONDS)
+            seconds = time.monotonic() - began
+            if busy.of_others(0) < DISTURBED_CORES * seconds:
+                return
+            self.patience -= seconds
 
 
 def run(contestant: Contestant, server: Counting | None) -> Ran:

@@ -4,6 +4,7 @@ import gzip
 import time
 import tracemalloc
 import zlib
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +13,7 @@ import pytest
 
 from cachekit.errors import SourceError
 from cachekit.model import Entry
+from cachekit.sources.base import new_body
 from cachekit.sources.sitemap import Sitemap
 from cachekit.testing.sources import FakeSite
 
@@ -154,6 +156,15 @@ def test_an_index_is_followed_in_its_place() -> None:
     assert urls(site.read(Sitemap(sitemap=MAP))) == ["/a", "/b"]
 
 
+def test_a_body_as_the_warmer_fetches_it_is_read_and_closed() -> None:
+    body = new_body()
+    body.write(gzip.compress(urlset("/a")))
+    body.seek(0)
+    surroundings = replace(FakeSite().surroundings, fetch=lambda _: body)
+    assert urls(list(Sitemap(sitemap=MAP).entries(surroundings))) == ["/a"]
+    assert body.closed
+
+
 def test_an_index_is_fetched_as_it_is_needed() -> None:
     site = FakeSite({MAP: index("/1.xml", "/2.xml"), f"{SHOP}/1.xml": urlset("/a")})
     entries = Sitemap(sitemap=MAP).entries(site.surroundings)
@@ -243,7 +254,7 @@ def test_a_missing_file_says_how_to_name_a_sitemap_of_the_site() -> None:
 
 def test_a_password_in_the_address_is_told_nowhere() -> None:
     source = Sitemap(sitemap="https://anna:secret@shop.example/sitemap.xml")
-    assert source.describe() == MAP
+    assert source.describe() == "https://***@shop.example/sitemap.xml"
     with pytest.raises(SourceError) as caught:
         FakeSite({source.sitemap: b""}).read(source)
     assert "secret" not in str(caught.value)

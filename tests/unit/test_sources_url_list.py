@@ -82,4 +82,4 @@ def test_undecodable_bytes_of_the_command_line_leave_as_they_came() -> None:
 
 def test_the_description_names_a_few_and_no_password() -> None:
     urls = ("https://anna:secret@shop.example/", "/b", ListedUrl(url="/c"), "/d")
-    assert Urls(urls=urls).describe() == "https://shop.example/, /b, /c and 1 more"
+    assert Urls(urls=urls).describe() == "https://***@shop.example/, /b, /c and 1 more"
