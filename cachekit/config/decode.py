@@ -121,11 +121,8 @@ class _Decoding:
         if len(chosen) > 1:
             message = f"found {' and '.join(chosen)}, expected one source of URLs for each list"
             self.report((*path, chosen[1]), message, at_key=True)
-        common = _keys_of(WarmList)
-        known = common.union(_sources(), *(_keys(name) for name in _sources()))
-        unknown = [key for key in data if key not in known]
         # A misspelt source is reported as an unknown key with its near miss.
-        if not chosen and not any(nearest(key, known) in _sources() for key in unknown):
+        elif not chosen and not _misspells_source(data):
             self.report(path, f"found no source of URLs, expected one of {', '.join(_sources())}")
 
     def _source(self, path: KeyPath, name: str, data: Mapping[str, object]) -> Source | None:
@@ -190,6 +187,11 @@ def _chosen(data: Mapping[str, object]) -> list[str]:
         for name in named
         if not any(name in _keys(other) and other not in _keys(name) for other in named)
     ]
+
+
+def _misspells_source(data: Iterable[str]) -> bool:
+    known = _keys_of(WarmList).union(*map(_keys, _sources()))
+    return any(key not in known and nearest(key, known) in _sources() for key in data)
 
 
 def _keys(source: str) -> set[str]:

@@ -97,7 +97,7 @@ class Document:
         value = self._value(path)
         if isinstance(value, Mapping | list):
             return "a list" if isinstance(value, list) else "a mapping"
-        if "headers" in path or path[:2] == ("warm", "variants"):
+        if value is not None and _is_secret(path):
             return "a value that is not shown"
         return _shown(value)
 
@@ -112,6 +112,10 @@ def show_path(path: KeyPath) -> str:
             plain = re.fullmatch(r"[\w-]+", part)
             text += ("." if text else "") + (part if plain else repr(part))
     return text
+
+
+def _is_secret(path: KeyPath) -> bool:
+    return "headers" in path or path[:2] == ("warm", "variants")
 
 
 def _shown(value: object) -> str:

@@ -111,7 +111,10 @@ def _error(details: ErrorDetails, data: object) -> _Error:
             branch = (path, part)
     if details["type"] == "missing":
         path = (*path, location[-1])
-    return _Error(details["type"], path, branch, _expected(details, path))
+    expected = _expected(details, path)
+    if (value := str(_at(data, path))) in expected and len(value) > 3:
+        expected = expected.replace(value, "it")  # the message of a source; it may be a secret
+    return _Error(details["type"], path, branch, expected)
 
 
 def _expected(details: ErrorDetails, path: KeyPath) -> str:

@@ -93,7 +93,7 @@ class _Exchange(BaseHTTPRequestHandler):
     def _begin(self) -> bytes:
         if self.headers.get("Host", "").lower() != HOST:
             # Whoever asks a node by its address must still name the site.
-            self.send_error(HTTPStatus.MISDIRECTED_REQUEST, f"This node serves only {HOST}")
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST, explain=f"Only {HOST} is served here")
             return b""
         page, cache_headers = self.server.answer(self.path, self.headers.get("Accept-Encoding", ""))
         self.send_response(page.status)

@@ -25,10 +25,10 @@ Now runs `cachekit warm`, by this cachekit.yaml:
 def meaning(site: DemoSite) -> str:
     """Explain the report, which always ends in no-go."""
     return f"""
-What this means: the nodes were asked {site.asked:,} times, and the shop had to make {site.shop.made:,}
-pages; visitors get them from the caches now. A real `cachekit warm` would have exited 1
-and held the deploy: the sitemap lists /broken and /account, which fail. /cart cannot be
-cached, which the gate allows here (min_hit: 95%). The demo itself exits 0.
+What this means: the shop had to make {site.shop.made:,} pages for {site.asked:,} requests; visitors get them
+from the caches now. A real `cachekit warm` would have exited 1 and held the deploy: the
+sitemap lists /broken and /account, which fail. /cart cannot be cached, which the gate
+allows here (min_hit: 95%). The demo itself exits 0.
 """
 
 

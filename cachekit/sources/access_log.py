@@ -74,6 +74,10 @@ class AccessLog:
     allow_query: bool | OneOrMore[str] = False
     allow: OneOrMore[re.Pattern[str]] = ()
 
+    def __post_init__(self) -> None:
+        if self.top is not None and self.top < 1:
+            raise ValueError("expected a top of 1 or more")
+
     def entries(self, surroundings: Surroundings) -> Iterator[Entry]:
         """Yield URLs by falling number of hits, which is their priority."""
         hits = self._count(surroundings)

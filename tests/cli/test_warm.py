@@ -61,7 +61,7 @@ def test_nothing_to_ask_is_never_a_go(cachekit: Cachekit, origin: Origin) -> Non
 def test_an_unreadable_list_is_a_no_go_that_names_it(cachekit: Cachekit) -> None:
     done = cachekit.warm("--site", URL, "--sitemap", "absent.xml", "--node", NOWHERE)
     assert done.code == 1
-    assert "absent.xml: cannot be read" in done.stderr
+    assert "absent.xml: no such file" in done.stderr
 
 
 def test_a_sitemap_that_no_node_gives_names_every_node(cachekit: Cachekit) -> None:
@@ -119,14 +119,13 @@ def test_quiet_silences_progress_only(cachekit: Cachekit, origin: Origin) -> Non
 
 
 def test_a_reader_that_goes_away_is_no_traceback(cachekit: Cachekit, origin: Origin) -> None:
-    process = cachekit.start(
-        "warm", "--state-dir", str(cachekit.state_dir), "--url", URL, "--node", origin.address
-    )
-    assert process.stdout is not None
-    process.stdout.close()
-    assert process.stderr is not None
-    assert "Traceback" not in process.stderr.read()
-    assert process.wait(20) == 1
+    command = ("--state-dir", str(cachekit.state_dir), "--url", URL, "--node", origin.address)
+    with cachekit.start("warm", *command) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+        assert process.wait(20) == 1
 
 
 def test_every_command_has_help(cachekit: Cachekit) -> None:
@@ -139,7 +138,8 @@ def test_every_command_has_help(cachekit: Cachekit) -> None:
 
 def test_check_tries_each_node(cachekit: Cachekit, origin: Origin) -> None:
     (cachekit.folder / "cachekit.yaml").write_text(
-        f"site: {URL}\nnodes: {{up: '{origin.address}', down: '{NOWHERE}'}}\nwarmlists: {{a: {{urls: /}}}}\n"
+        f"site: {URL}\nnodes: {{up: '{origin.address}', down: '{NOWHERE}'}}\n"
+        "warmlists: {a: {urls: /}}\n"
     )
     done = cachekit.run("check")
     assert done.code == 1

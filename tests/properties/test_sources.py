@@ -154,7 +154,7 @@ visit = st.builds(
 )
 
 
-@given(st.lists(visit | line_bytes), st.none() | st.integers(0, 3))
+@given(st.lists(visit | line_bytes), st.none() | st.integers(1, 3))
 def test_every_line_of_a_log_is_a_hit_or_dropped(lines: list[bytes], top: int | None) -> None:
     site = FakeSite(stdin=b"".join(line + b"\n" for line in lines))
     everything = AccessLog(access_log=(STDIN,))

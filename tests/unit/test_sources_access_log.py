@@ -56,6 +56,11 @@ def test_the_most_asked_for_come_first_and_equals_as_first_seen(tmp_path: Path) 
     assert site.drops == {"not among the top 4": 1}
 
 
+def test_a_top_of_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected a top of 1 or more"):
+        AccessLog(access_log=(Path("a.log"),), top=0)
+
+
 def test_hits_are_the_priority(tmp_path: Path) -> None:
     file = tmp_path / "access.log"
     file.write_text(line("/a") * 3 + line("/b", status=304))

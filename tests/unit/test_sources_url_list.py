@@ -10,6 +10,8 @@ from cachekit.model import PLAIN, Entry, Expect, Traits
 from cachekit.sources.url_list import ListedUrl, UrlFile, Urls
 from cachekit.testing.sources import FakeSite
 
+WARMLISTS = Path(__file__).parents[2] / "warmlists"
+
 
 def urls_in(content: bytes, tmp_path: Path) -> list[bytes]:
     file = tmp_path / "list.txt"
@@ -20,6 +22,13 @@ def urls_in(content: bytes, tmp_path: Path) -> list[bytes]:
 def test_comments_blank_lines_and_line_ends_of_windows(tmp_path: Path) -> None:
     content = b"\xef\xbb\xbf# top pages\r\n\r\n/\r\n  /about \r\n\t# no\r\n/a#part"
     assert urls_in(content, tmp_path) == [b"/", b"/about", b"/a#part"]
+
+
+def test_the_sample_list_can_be_warmed() -> None:
+    site = FakeSite()
+    entries = site.read(UrlFile(file=WARMLISTS / "top.txt"))
+    assert entries[0].url == b"/"
+    assert all(site.surroundings.site.absolute(entry.url) for entry in entries)
 
 
 def test_an_empty_file_lists_nothing(tmp_path: Path) -> None:
