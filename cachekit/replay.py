@@ -416,8 +416,6 @@ def _explain(response: Response, code: int, message: str) -> None:
         fault = Fault.TIMEOUT
     elif fault is Fault.URL and "HTTP/0.9" in message:  # what came is no HTTP
         fault = Fault.BROKEN
-    elif code == pycurl.E_WRITE_ERROR and response.request.sink is None:
-        fault = Fault.BROKEN
     if not response.status:
         response.first_byte = 0.0
     response.fault = fault

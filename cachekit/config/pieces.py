@@ -112,9 +112,7 @@ def _error(details: ErrorDetails, data: object) -> _Error:
     if details["type"] == "missing":
         path = (*path, location[-1])
     expected = _expected(details, path)
-    if (value := str(_at(data, path))) in expected and len(value) > 3:
-        expected = expected.replace(value, "it")  # the message of a source; it may be a secret
-    return _Error(details["type"], path, branch, expected)
+    return _Error(details["type"], path, branch, _without_values(expected, _at(data, path)))
 
 
 def _expected(details: ErrorDetails, path: KeyPath) -> str:
@@ -126,6 +124,15 @@ def _expected(details: ErrorDetails, path: KeyPath) -> str:
     if "expected" in context:  # of an enumeration: 'file', 'priority' or 'lastmod'
         return f"expected {context['expected'].replace(chr(39), '')}"
     return details["msg"].replace("Input should be", "expected")
+
+
+def _without_values(message: str, data: object) -> str:
+    """Take out what a source quotes in its messages: it may be a secret."""
+    values = data.values() if isinstance(data, Mapping) else [data]
+    for value in values if not message.startswith("expected") else ():
+        if isinstance(value, str) and len(value) > 3:
+            message = message.replace(value, "…")
+    return message
 
 
 def _meant(errors: Sequence[_Error]) -> Iterator[_Error]:

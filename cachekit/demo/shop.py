@@ -66,7 +66,10 @@ class Shop:
 
 
 def _html(title: str, *, status: int = 200, headers: Mapping[str, str] = _CACHEABLE) -> Page:
-    text = f"<!doctype html><title>{title}</title><h1>{title}</h1>\n" + "<p>Made with care.</p>\n" * 200
+    text = (
+        f"<!doctype html><title>{title}</title><h1>{title}</h1>\n"
+        + "<p>Made with care.</p>\n" * 200
+    )
     return Page(body=text.encode(), status=status, headers=headers)
 
 

@@ -642,6 +642,10 @@ class Feed:
     depth: int = 1
     file: Path | None = None
 
+    def __post_init__(self):
+        if self.feed.startswith("bad"):
+            raise ValueError(f"no such feed: {self.feed}")
+
     def entries(self, surroundings):
         yield from ()
 
@@ -693,6 +697,11 @@ class TestThirdPartySource:
             "cachekit.yaml:2:26: warmlists.a.depht: unknown key; did you mean 'depth'?",
             "cachekit.yaml:2:43: warmlists.a.depth: found 'y', expected a whole number",
         ]
+
+    def test_its_own_complaints_do_not_quote_values(self, run: Callable[[str], str]) -> None:
+        assert run("warmlists: {a: {feed: '${NONE:-bad SECRET}'}}") == (
+            "cachekit.yaml:2:23: warmlists.a.feed: not valid: no such feed: …"
+        )
 
     def test_a_broken_one_is_told(self, run: Callable[[str], str]) -> None:
         assert run("warmlists: {a: {broken: x}}") == (
