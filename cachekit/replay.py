@@ -9,6 +9,7 @@ engine" in docs/internals.md.
 """
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ _FAULTS = {
     pycurl.E_URL_MALFORMAT: Fault.URL,
     pycurl.E_UNSUPPORTED_PROTOCOL: Fault.URL,
 }
+_LOCATION = re.compile(rb"(?i)\nLocation[ \t]*:[ \t]*([^\r\n#]*)")
 # E_TOO_LARGE, which pycurl has no name for.
 _WITHOUT_MESSAGE = {100: "a response header is larger than 100 KB"}
 
@@ -455,10 +457,20 @@ def _set_list(handle: Any, option: int, lines: Sequence[str]) -> None:
 
 
 def _add_rare(response: Response, handle: Any) -> None:
-    response.redirect_url = (
-        (handle.getinfo_raw(pycurl.REDIRECT_URL) or b"") if response.status < 400 else b""
-    )
+    if response.status < 400:
+        resolved = handle.getinfo_raw(pycurl.REDIRECT_URL) or b""
+        response.redirect_url = _as_written(resolved, response.head) if resolved else b""
     response.retry_after = float(handle.getinfo(pycurl.RETRY_AFTER))
+
+
+def _as_written(resolved: bytes, head: bytes) -> bytes:
+    """Keep the escapes of a Location as browsers do, where libcurl turns `%d0` into `%D0`."""
+    resolved = resolved.partition(b"#")[0]
+    match = _LOCATION.search(head)
+    written = match[1] if match else b""
+    if not resolved.lower().endswith(written.lower()):
+        return resolved
+    return resolved[: len(resolved) - len(written)] + written
 
 
 def _ca_bundle() -> Path:

@@ -81,7 +81,7 @@ class NodeResult:
 
     @property
     def ok_share(self) -> Fraction:
-        """Share of ok among all targets: one never asked is not ok, and none at all prove nothing."""
+        """Share of ok among all targets: one never asked is not ok, and none prove nothing."""
         return Fraction(self.ok, self.targets) if self.targets else Fraction(0)
 
 

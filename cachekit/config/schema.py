@@ -1,6 +1,7 @@
 """The JSON Schema of cachekit.yaml, for editors: made from the classes that decode the file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any, get_args
 
@@ -26,12 +27,12 @@ _BOOLEAN_WORDS = {"enum": ["yes", "no", "on", "off"]}
 
 def build_schema() -> Schema:
     """Describe the whole file, with the sources of URLs that are installed now."""
-    names = registry.names(registry.SOURCES)
-    sources = [registry.load(registry.SOURCES, name) for name in names]
-    described, definitions = _described([Settings, WarmSettings, Node, WarmList, Variant, *sources])
+    sources = dict(_sources())
+    kinds = [Settings, WarmSettings, Node, WarmList, Variant, *sources.values()]
+    described, definitions = _described(kinds)
     _with_short_thresholds(definitions)
     settings, warm, node, warm_list, variant = described[:5]
-    lists = [_list(*each, warm_list) for each in zip(names, described[5:], strict=True)]
+    lists = [_list(*each, warm_list) for each in zip(sources, described[5:], strict=True)]
     settings["properties"]["nodes"]["additionalProperties"] = _node(node)
     settings["properties"]["warmlists"]["additionalProperties"] = {"anyOf": lists}
     warm["properties"]["variants"]["additionalProperties"] = _variant(variant)
@@ -57,6 +58,13 @@ class _AsWritten(GenerateJsonSchema):
         self, schema: CoreSchema, error_info: str
     ) -> JsonSchemaValue:
         return {}  # anything goes where a type has no schema, as `source` of a warm list
+
+
+def _sources() -> Iterator[tuple[str, Any]]:
+    for name in registry.names(registry.SOURCES):
+        # A broken package is told of when a list names its source.
+        with suppress(ImportError, AttributeError):
+            yield name, registry.load(registry.SOURCES, name)
 
 
 def _described(kinds: Iterable[Any]) -> tuple[list[Schema], Schema]:

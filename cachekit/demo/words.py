@@ -24,8 +24,9 @@ Now runs `cachekit warm`, by this cachekit.yaml:
 
 def meaning(site: DemoSite) -> str:
     """Explain the report, which always ends in no-go."""
+    made, asked = site.shop.made, site.asked
     return f"""
-What this means: the shop had to make {site.shop.made:,} pages for {site.asked:,} requests; visitors get them
+What this means: the shop had to make {made:,} pages for {asked:,} requests; visitors get them
 from the caches now. A real `cachekit warm` would have exited 1 and held the deploy: the
 sitemap lists /broken and /account, which fail. /cart cannot be cached, which the gate
 allows here (min_hit: 95%). The demo itself exits 0.

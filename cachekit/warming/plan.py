@@ -3,7 +3,6 @@
 import hashlib
 import json
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,6 @@ from cachekit.replay import Terms
 from cachekit.results import PlanFacts
 from cachekit.settings import Settings, WarmList
 from cachekit.sources.base import Surroundings
-from cachekit.sources.url_list import Urls
 from cachekit.warming.fetch import through
 from cachekit.warming.targets import UrlSet, collect, stream
 
@@ -115,11 +113,10 @@ def plan_warm(
         raise ConfigError(
             "no list of URLs: name some under `warmlists:` or with --url, --list, --sitemap"
         )
-    chosen_lists |= _required(settings)
     chosen_variants = tuple(_chosen(settings.warm.variants, variants, "variant").values())
     urls = _collect(settings, site, chosen_nodes, chosen_lists, spool, stdin or sys.stdin.buffer)
     every = chosen_variants or (Variant(name=""),)
-    counted = [(t, count * len(applicable(every, t))) for t, count in _kinds(urls)]
+    counted = [(t, count * len(applicable(every, t))) for t, count in urls.kinds()]
     return WarmPlan(
         settings=settings,
         site=site,
@@ -160,22 +157,6 @@ def terms_of(settings: Settings) -> Terms:
         client_key=tls.client_key,
         http2=warm.http2,
     )
-
-
-def _required(settings: Settings) -> dict[str, WarmList]:
-    """Make a list of what the gate requires: it is asked even if no other list has it."""
-    urls = settings.warm.gate.required
-    return {"gate.required": WarmList(source=Urls(urls=urls), required=True)} if urls else {}
-
-
-def _kinds(urls: UrlSet) -> list[tuple[Traits, int]]:
-    """Count the URLs of each kind of traits; equal traits are one object."""
-    counts = Counter(map(id, (traits for _, traits in urls)))
-    kinds = {id(traits): traits for _, traits in urls} if len(counts) > 1 else {}
-    if len(counts) == 1:
-        _, only = next(iter(urls))
-        kinds = {id(only): only}
-    return [(kinds[number], count) for number, count in counts.items()]
 
 
 def _chosen(

@@ -16,6 +16,7 @@ from cachekit.errors import ConfigError, Problem
 from cachekit.model import PLAIN, Entry, Site, Traits, UrlRefusedError, has_userinfo
 from cachekit.settings import Order, WarmList
 from cachekit.sources.base import Surroundings
+from cachekit.sources.url_list import Urls
 from cachekit.warming.url_sets import (
     CollectedUrls,
     Found,
@@ -49,14 +50,17 @@ def collect(  # noqa: PLR0913 - the keys of `warm:` that choose URLs
 ) -> CollectedUrls:
     """Gather all lists in memory, without duplicates and in the order asked for.
 
-    What sources drop is counted in `cuts`; `surroundings.drop` is not called. Raises SourceError,
-    and ConfigError for a pattern or a required URL that cannot work.
+    `gate_required` URLs are asked even if no list has them. What sources drop is counted in `cuts`;
+    `surroundings.drop` is not called. Raises SourceError, and ConfigError for a pattern that cannot
+    work.
     """
-    picker = _Picker(surroundings, order, gate_required)
+    picker = _Picker(surroundings, order)
     wanted = _Filter(include, exclude)
     marks: dict[bytes, Mark] = {}
     for warm_list in lists.values():
         picker.gather(wanted.apply(picker.chosen(warm_list), picker.cuts), marks)
+    # Past the filters: what the gate requires is asked, whatever else is.
+    picker.require(gate_required, marks)
     return CollectedUrls(picker.cut(marks, limit), marks, picker.kinds, picker.cuts)
 
 
@@ -74,24 +78,22 @@ def stream(  # noqa: PLR0913 - the keys of `warm:` that choose URLs
 
     What sources drop is counted in `cuts`; `surroundings.drop` is not called. Raises as `collect`.
     """
-    picker = _Picker(surroundings, "file", gate_required)
+    picker = _Picker(surroundings, "file")
     wanted = _Filter(include, exclude)
     found = chain.from_iterable(map(picker.first_of, lists.values()))
     chosen = picker.first(wanted.apply(found, picker.cuts), limit)
-    return SpooledUrls(spool, chosen, picker.kinds, picker.cuts)
+    required = picker.required(gate_required)
+    return SpooledUrls(spool, chain(chosen, required), picker.kinds, picker.cuts)
 
 
 class _Picker:
     """Reads lists in one order of work and counts what it leaves out."""
 
-    def __init__(
-        self, surroundings: Surroundings, order: Order, gate_required: Sequence[str]
-    ) -> None:
+    def __init__(self, surroundings: Surroundings, order: Order) -> None:
         self.cuts: Counter[str] = Counter()
         self.kinds = Kinds()
         self._surroundings = replace(surroundings, drop=self._drop)
         self._order = order
-        self._required = frozenset(map(self._required_url, gate_required))
 
     def chosen(self, warm_list: WarmList) -> Found:
         """Yield what one list adds, cut by its own limit after its own sorting."""
@@ -117,12 +119,21 @@ class _Picker:
                 marks[url] = mark
         self._count("duplicate", duplicates)
 
+    def require(self, urls: Sequence[str], marks: dict[bytes, Mark]) -> None:
+        """Add URLs that the gate requires, or mark them as required where they are."""
+        for url, mark in self.required(urls):
+            marks[url] = self._united(marks[url], mark) if url in marks else mark
+
+    def required(self, urls: Sequence[str]) -> Found:
+        """Yield URLs that the gate requires."""
+        return self._read(WarmList(source=Urls(urls=tuple(urls)), required=True))
+
     def cut(self, marks: Mapping[bytes, Mark], limit: int | None) -> list[bytes]:
         """Sort, then limit; required URLs stay whatever the limit."""
         urls = self._sorted(marks)
         if limit is None or len(urls) <= limit:
             return urls
-        kept = {url for url in urls if self._is_required(url, marks[url])}
+        kept = {url for url in urls if self._is_required(marks[url])}
         kept.update(islice((url for url in urls if url not in kept), max(limit - len(kept), 0)))
         self._count("over the limit", len(urls) - len(kept))
         return [url for url in urls if url in kept]
@@ -131,7 +142,7 @@ class _Picker:
         """Yield the first ones up to the limit, and the required ones of the rest."""
         yield from islice(found, limit)
         for url, mark in found:
-            if self._is_required(url, mark):
+            if self._is_required(mark):
                 yield url, mark
             else:
                 self._drop("over the limit")
@@ -169,20 +180,14 @@ class _Picker:
 
         return mark
 
-    def _is_required(self, url: bytes, mark: Mark) -> bool:
-        return self.kinds.traits[mark.kind].required or url in self._required
+    def _is_required(self, mark: Mark) -> bool:
+        return self.kinds.traits[mark.kind].required
 
     def _united(self, first: Mark, again: Mark) -> Mark:
         if first is again:
             return first
         kind = self.kinds.united(first.kind, again.kind)
         return shared_mark(max(first.rank, again.rank), kind)
-
-    def _required_url(self, url: str) -> bytes:
-        try:
-            return self._surroundings.site.absolute(url.encode(errors="surrogateescape"))
-        except UrlRefusedError as refusal:
-            raise ConfigError([Problem("gate.required", f"{url!r}: {refusal}")]) from refusal
 
     def _drop(self, reason: str) -> None:
         self.cuts[reason] += 1

@@ -1,7 +1,8 @@
 """The URLs of a run in their order, each with its traits: in memory, or in a file on disk."""
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from hashlib import file_digest, sha256
@@ -27,6 +28,10 @@ class UrlSet(Protocol):
     @property
     def digest(self) -> str:
         """What tells these URLs and traits from any others; no secret enters it."""
+        ...
+
+    def kinds(self) -> Sequence[tuple[Traits, int]]:
+        """Count the URLs of each kind of traits."""
         ...
 
     def __len__(self) -> int: ...
@@ -87,6 +92,10 @@ class CollectedUrls:
         for kind, alike in groupby(map(_KIND, map(marks.__getitem__, urls))):
             self._runs.add(kind, sum(1 for _ in alike))
 
+    def kinds(self) -> Sequence[tuple[Traits, int]]:
+        """Count the URLs of each kind of traits."""
+        return self._runs.totals()
+
     def __len__(self) -> int:
         return len(self._urls)
 
@@ -117,6 +126,10 @@ class SpooledUrls:
                     self._runs.add(kind, _write(file, alike))
         except OSError as error:
             raise SourceError(str(spool), f"cannot be written: {error.strerror}") from error
+
+    def kinds(self) -> Sequence[tuple[Traits, int]]:
+        """Count the URLs of each kind of traits."""
+        return self._runs.totals()
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -149,6 +162,13 @@ class _Runs:
 
     def __len__(self) -> int:
         return sum(self._counts)
+
+    def totals(self) -> list[tuple[Traits, int]]:
+        """Count each kind."""
+        counts: Counter[int] = Counter()
+        for count, kind in self._pairs():
+            counts[kind] += count
+        return [(self._traits[kind], count) for kind, count in counts.items()]
 
     def paired(self, urls: Iterator[bytes]) -> Iterator[tuple[bytes, Traits]]:
         """Give each URL its traits."""
@@ -194,9 +214,15 @@ def _united(first: Traits, again: Traits) -> Traits:
         first,
         required=first.required or again.required,
         cacheable=first.cacheable and again.cacheable,
-        variants=again.variants if first.variants is None else first.variants,
+        variants=_either(first.variants, again.variants),
         expect=first.expect or again.expect,
     )
+
+
+def _either(first: tuple[str, ...] | None, again: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if first is None or again is None:
+        return None  # all variants
+    return tuple(dict.fromkeys((*first, *again)))
 
 
 def _look(traits: Traits) -> str:

@@ -674,6 +674,9 @@ class TestThirdPartySource:
                 "from cachekit.errors import ConfigError\n"
                 "try: print(config.load(Path('cachekit.yaml'), {}).warmlists['a'])\n"
                 "except ConfigError as error: print(error)\n"
+                "lists = config.json_schema()['properties']['warmlists']\n"
+                "assert [each for each in lists['additionalProperties']['anyOf']\n"
+                "        if 'depth' in each['properties'] and 'limit' in each['properties']]\n"
             )
             done = subprocess.run(
                 [sys.executable, "-c", program],

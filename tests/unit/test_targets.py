@@ -114,9 +114,14 @@ def test_a_url_on_two_lists_unites_their_traits() -> None:
         listed("/a", expect=again, cacheable=False, headers={"X": "y"}, variants=("desktop",)),
     )
     assert traits_of(urls) == {
-        "/a": Traits(required=True, cacheable=False, expect=first, variants=("mobile",)),
+        "/a": Traits(required=True, cacheable=False, expect=first),
         "/b": PLAIN,
     }
+
+
+def test_variants_of_two_lists_are_united() -> None:
+    urls = gathered(listed("/a", variants=("mobile",)), listed("/a", variants=("desktop",)))
+    assert traits_of(urls)["/a"].variants == ("mobile", "desktop")
 
 
 def test_a_url_does_not_become_personal_by_another_list() -> None:
@@ -235,11 +240,10 @@ def test_required_urls_outlive_every_limit() -> None:
     assert paths(gathered(listed("/a", "/b", required=True), limit=0)) == ["/a", "/b"]
 
 
-def test_a_required_url_that_can_never_be_asked_is_a_problem_of_the_settings() -> None:
-    with pytest.raises(
-        ConfigError, match=r"gate\.required: 'https://evil\.example/': another host"
-    ):
-        gathered(listed("/"), gate_required=["https://evil.example/"])
+def test_what_the_gate_requires_is_asked_though_no_list_has_it() -> None:
+    urls = gathered(listed("/a"), exclude=["/gate"], gate_required=["/gate"])
+    assert traits_of(urls) == {"/a": PLAIN, "/gate": Traits(required=True)}
+    assert urls.cuts == {}
 
 
 # --- stream
@@ -262,7 +266,7 @@ def test_a_stream_is_filtered_and_limited_and_says_so(tmp_path: Path) -> None:
         gate_required=["/gate"],
     )
     assert paths(urls) == ["/a/2", "/b/1", "/b/3", "/gate"]
-    assert urls.cuts == {"another host": 1, "excluded": 1, "over the limit": 2}
+    assert urls.cuts == {"another host": 1, "excluded": 1, "over the limit": 3}
 
 
 def test_a_stream_knows_the_traits_of_each_url(tmp_path: Path) -> None:
