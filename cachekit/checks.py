@@ -33,6 +33,18 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/?#@\[\]]+)(:\d{1,5})?")
 
 
+def show_path(path: KeyPath) -> str:
+    """Write a key path for people: `nodes.web1.groups[0]`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            plain = re.fullmatch(r"[\w-]+", part)
+            text += ("." if text else "") + (part if plain else repr(part))
+    return text
+
+
 def problems(settings: Settings) -> list[Fault]:
     """Find everything that cannot work although each value is well formed."""
     return [

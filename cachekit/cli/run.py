@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 import click
 
-from cachekit.checks import problems
+from cachekit.checks import problems, show_path
 from cachekit.cli import choices
 from cachekit.cli.output import atomic_output, failures_as_they_come, progress
 from cachekit.errors import ConfigError, ExitCode, Problem
@@ -27,9 +27,9 @@ _SIGNALS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMIN
 def run(options: Mapping[str, Any]) -> int:
     """Do what the options say; return the exit code. Raises CachekitError."""
     settings = choices.settings_of(options, os.environ)
-    found = problems(settings)
+    found = [Problem(show_path(path), message) for path, message in problems(settings)]
     if found:
-        raise ConfigError([Problem(".".join(map(str, path)), message) for path, message in found])
+        raise ConfigError(found)
     state_dir = choices.state_dir_of(settings, os.environ)
     with tempfile.TemporaryDirectory(prefix="cachekit-") as scratch:
         plan = plan_warm(

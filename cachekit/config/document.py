@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cachekit.checks import KeyPath
+from cachekit.checks import KeyPath, show_path
 from cachekit.errors import Problem
 
 _USERINFO = re.compile(r"//[^/?#\s]*@")
@@ -100,18 +100,6 @@ class Document:
         if value is not None and _is_secret(path):
             return "a value that is not shown"
         return _shown(value)
-
-
-def show_path(path: KeyPath) -> str:
-    """Write a key path for people: `nodes.web1.groups[0]`."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            plain = re.fullmatch(r"[\w-]+", part)
-            text += ("." if text else "") + (part if plain else repr(part))
-    return text
 
 
 def _is_secret(path: KeyPath) -> bool:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar
 from urllib.parse import unquote_to_bytes
 
 from cachekit.model import Entry, Site, UrlRefusedError
@@ -64,8 +63,6 @@ class AccessLog:
     the names of parameters), and so are paths that look unsafe or secret unless a regular
     expression of `allow` finds something in them. `static` files and `bots` are left out.
     """
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     access_log: OneOrMore[Path]
     top: int | None = None

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
 from cachekit.errors import SourceError
 from cachekit.model import Entry, UrlRefusedError, has_userinfo, shown_url
@@ -29,8 +29,6 @@ class Sitemap:
     `alternates` adds the other languages of a page. A file may inflate to `max_inflated` (the
     protocol allows 50 MB), and one reading may take `max_sitemaps` files.
     """
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     sitemap: str
     alternates: bool = True

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote
 
 from cachekit.errors import SourceError
@@ -26,8 +26,6 @@ Row = Mapping[str, object]
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """Rows with named columns, put into a URL template; values are percent-encoded."""
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     table: Path
     template: str

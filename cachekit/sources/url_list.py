@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from cachekit.errors import SourceError
 from cachekit.model import PLAIN, Entry, Expect, Traits, shown_url
@@ -15,8 +14,6 @@ from cachekit.sources.reading import described, listed, opened
 @dataclass(frozen=True, kw_only=True)
 class UrlFile:
     """A text file of URLs or paths, one a line; `-` is standard input."""
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     file: Path
 
@@ -36,8 +33,6 @@ class UrlFile:
 @dataclass(frozen=True, kw_only=True)
 class ListedUrl:
     """One URL with what sets it apart from the rest of its list."""
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     url: str
     priority: float | None = None
@@ -61,8 +56,6 @@ class ListedUrl:
 @dataclass(frozen=True, kw_only=True)
 class Urls:
     """URLs or paths written down one by one."""
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     urls: OneOrMore[str | ListedUrl]
 

@@ -146,8 +146,9 @@ class _Asked:
     def _outcome(self, report: Any, requests: int, others: float) -> Outcome:
         total, fill = report["total"], report["total"]["fill"]
         claimed = fill["asked"] + fill["retries"]
-        # A run that was cut still had targets waiting for their retry; they are in no count.
-        if requests != claimed and not (report["ended_early"] and requests > claimed):
+        # When a run or its node was given up, targets waited for their retry; no report has them.
+        was_cut = report["ended_early"] or any(node["abandoned"] for node in report["nodes"])
+        if requests != claimed and not (was_cut and requests > claimed):
             raise Miscounted(f"{claimed} requests claimed, {requests} counted")
         latency = fill["latency"]
         return Outcome(
