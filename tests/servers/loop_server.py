@@ -315,6 +315,11 @@ class LoopServer:
         await asyncio.gather(*tasks, return_exceptions=True)
         for connection in list(self._clients):
             connection.transport.abort()
+        # Of a TLS handshake that failed just now, nobody but the loop knows.
+        for transport in list(getattr(asyncio.get_running_loop(), "_transports", {}).values()):
+            transport.abort()
+        for _ in range(3):
+            await asyncio.sleep(0)
         # Aborted transports close their sockets in the next turns of the loop.
         while self._clients:
             await asyncio.sleep(0)
