@@ -183,8 +183,11 @@ class Admission(Protocol):
 class Batch:
     """The simplest Admission: these requests, as fast as there is room."""
 
-    def __init__(self, requests: Sequence[Request]) -> None:
+    def __init__(
+        self, requests: Sequence[Request], cut: Callable[[], bool] = lambda: False
+    ) -> None:
         self._left = list(requests)
+        self.cut = cut
 
     def admit(self, room: int) -> Sequence[Request]:
         """Give the next ones."""
@@ -194,10 +197,6 @@ class Batch:
     def wait(self) -> float | None:
         """Wait for nothing; None when all have started."""
         return 0.0 if self._left else None
-
-    def cut(self) -> bool:
-        """Let what is in flight finish, within its deadlines."""
-        return False
 
 
 def route_to(node: Node, site: Site) -> Route:

@@ -31,6 +31,7 @@ def run(options: Mapping[str, Any]) -> int:
     if found:
         raise ConfigError(found)
     state_dir = choices.state_dir_of(settings, os.environ)
+    stop = Stop(settings.warm.budget)
     with tempfile.TemporaryDirectory(prefix="cachekit-") as scratch:
         plan = plan_warm(
             settings,
@@ -38,21 +39,23 @@ def run(options: Mapping[str, Any]) -> int:
             lists=choices.lists_of(options),
             variants=choices.variants_of(options),
             spool=Path(scratch) / "urls",
+            stop=stop,
         )
         with atomic_output(options["output"]) as output:
             if options["dry_run"]:
                 output.write(_plan_text(plan, options["output_format"]))
                 return ExitCode.OK
-            return _warm(plan, state_dir, options, output)
+            return _warm(plan, state_dir, stop, options, output)
 
 
-def _warm(plan: WarmPlan, state_dir: Path, options: Mapping[str, Any], output: TextIO) -> int:
+def _warm(
+    plan: WarmPlan, state_dir: Path, stop: Stop, options: Mapping[str, Any], output: TextIO
+) -> int:
     listeners: list[Listener] = [*progress(quiet=options["quiet"])]
     if options["verbose"]:
         listeners.append(failures_as_they_come)
     if options["output_format"] == "jsonl":
         listeners.append(machine.target_lines(output.write))
-    stop = Stop(plan.settings.warm.budget)
     with _signals(stop) as caught:
         report = run_warm(
             plan,
@@ -63,7 +66,7 @@ def _warm(plan: WarmPlan, state_dir: Path, options: Mapping[str, Any], output: T
             max_listed=options["max_listed"],
         )
     output.write(_RENDERERS[options["output_format"]](report))
-    return caught[0] if caught else report.exit_code
+    return caught[0] if caught and report.ended_early else report.exit_code
 
 
 _RENDERERS: dict[str, Callable[[WarmReport], str]] = {

@@ -14,9 +14,10 @@ from cachekit.errors import ConfigError
 from cachekit.model import PLAIN, Node, Site, Traits, Variant, shown, shown_url
 from cachekit.replay import Terms
 from cachekit.results import PlanFacts
-from cachekit.settings import Settings, WarmList
+from cachekit.settings import Settings, WarmList, WarmSettings
 from cachekit.sources.base import Surroundings
 from cachekit.warming.fetch import through
+from cachekit.warming.schedule import Stop
 from cachekit.warming.targets import UrlSet, collect, stream
 
 _EXAMPLES = 10
@@ -90,7 +91,7 @@ class WarmPlan:
         return tuple(found)
 
 
-def plan_warm(
+def plan_warm(  # noqa: PLR0913 - what can be chosen of the settings
     settings: Settings,
     *,
     nodes: Sequence[Node] | None = None,
@@ -98,11 +99,12 @@ def plan_warm(
     variants: Sequence[str] | None = None,
     spool: Path | None = None,
     stdin: BinaryIO | None = None,
+    stop: Stop | None = None,
 ) -> WarmPlan:
     """Collect the URLs and cross them with nodes and variants; `None` means all in the settings.
 
-    Reads lists and fetches sitemaps, and asks no page. `spool` is where `stream` keeps its URLs.
-    Raises ConfigError and SourceError.
+    Reads lists and fetches sitemaps, and asks no page. `spool` is where `stream` keeps its URLs,
+    `stop` ends fetches when the budget is spent. Raises ConfigError and SourceError.
     """
     site = Site(settings.site, tuple(settings.allow_hosts))
     chosen_nodes = tuple(settings.nodes.values() if nodes is None else nodes)
@@ -114,7 +116,12 @@ def plan_warm(
             "no list of URLs: name some under `warmlists:` or with --url, --list, --sitemap"
         )
     chosen_variants = tuple(_chosen(settings.warm.variants, variants, "variant").values())
-    urls = _collect(settings, site, chosen_nodes, chosen_lists, spool, stdin or sys.stdin.buffer)
+    surroundings = Surroundings(
+        site=site,
+        fetch=_fetcher(settings, site, chosen_nodes, stop or Stop(settings.warm.budget)),
+        stdin=stdin or sys.stdin.buffer,
+    )
+    urls = _collect(settings.warm, chosen_lists, surroundings, spool)
     every = chosen_variants or (Variant(name=""),)
     counted = [(t, count * len(applicable(every, t))) for t, count in urls.kinds()]
     return WarmPlan(
@@ -173,24 +180,24 @@ def _chosen(
     return {name: available[name] for name in names}
 
 
-def _collect(
-    settings: Settings,
-    site: Site,
-    nodes: Sequence[Node],
-    lists: Mapping[str, WarmList],
-    spool: Path | None,
-    stdin: BinaryIO,
-) -> UrlSet:
-    warm = settings.warm
-    if warm.public_sitemap:
+def _fetcher(
+    settings: Settings, site: Site, nodes: Sequence[Node], stop: Stop
+) -> Callable[[str], BinaryIO]:
+    if settings.warm.public_sitemap:
         from cachekit.control import fetch_public
 
-        fetch: Callable[[str], BinaryIO] = partial(fetch_public, timeout=warm.timeout)
-    else:
-        # Only gzip: sitemaps are decoded here, and every server has it.
-        plain = Variant(name="", headers={"Accept-Encoding": "gzip"})
-        fetch = through(nodes, site, terms_of(settings), header_lines(settings, plain, PLAIN))
-    surroundings = Surroundings(site=site, fetch=fetch, stdin=stdin)
+        return partial(fetch_public, timeout=settings.warm.timeout)
+    # Only gzip: sitemaps are decoded here, and every server has it.
+    plain = Variant(name="", headers={"Accept-Encoding": "gzip"})
+    return through(nodes, site, terms_of(settings), header_lines(settings, plain, PLAIN), stop)
+
+
+def _collect(
+    warm: WarmSettings,
+    lists: Mapping[str, WarmList],
+    surroundings: Surroundings,
+    spool: Path | None,
+) -> UrlSet:
     if warm.stream:
         if spool is None:
             raise ConfigError("a streamed run needs a place to keep its URLs: give `spool`")

@@ -150,7 +150,7 @@ class Lane:
             return None
         target = self._due_retry(now) if self._retries else None
         if target is None:
-            target = next(self._targets, None) or self._next_stage()
+            target = self._next_target()
             if target is None:
                 return None
         self.in_flight += 1
@@ -171,6 +171,10 @@ class Lane:
             self._sequence += 1
             heapq.heappush(self._retries, (at, self._sequence, target))
 
+    def has_left(self) -> bool:
+        """Whether something was not asked; to be called when nothing is in flight any more."""
+        return bool(self._retries) or self._next_target() is not None
+
     def pause(self, until: float) -> None:
         """Start nothing on this node before `until`."""
         self._paused_until = max(self._paused_until, until)
@@ -188,6 +192,9 @@ class Lane:
         self.abandoned = self.abandoned or reason
         self._targets, self._stages = iter(()), iter(())
         self._retries.clear()
+
+    def _next_target(self) -> Target | None:
+        return next(self._targets, None) or self._next_stage()
 
     def _next_stage(self) -> Target | None:
         """Go on to the next stage that has targets, once the last one is done."""
@@ -222,6 +229,7 @@ class Schedule:
         before_start: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._lanes = lanes
         self._ready = deque(lanes)
         self._asleep: list[tuple[float, int, Lane]] = []
         self._stop = stop
@@ -271,6 +279,10 @@ class Schedule:
     def cut(self) -> bool:
         """Whether what is in flight must end now."""
         return self._stop.cut()
+
+    def has_left(self) -> bool:
+        """Whether the pass ended before everything was asked; abandoned nodes have nothing left."""
+        return any(lane.has_left() for lane in self._lanes)
 
     def landed(self, target: Target) -> None:
         """Free the target's place; its lane may start another."""

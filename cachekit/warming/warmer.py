@@ -143,13 +143,14 @@ class _Run:
         self._classifier = Classifier(self._warm.verdicts)
         self._retries = Retries(self._warm.retries)
         self._skipped = 0
+        self._cut_short = False
 
     def run(self) -> WarmReport:
         began = time.monotonic()
         self._replay_journal()
         self._tell(self._planned())
         self._pass(FILL)
-        if self._warm.verify:
+        if self._warm.verify and not self._cut_short:
             self._pass(VERIFY)
         report = self._report(time.monotonic() - began)
         if not report.ended_early:
@@ -189,9 +190,12 @@ class _Run:
         for response in answers:
             target = cast("Target", response.request)
             schedule.landed(target)
-            if not self._again(target, response):
+            if response.fault is Fault.CUT:
+                self._cut_short = True
+            elif not self._again(target, response):
                 self._done(judge.done(target, response), target.way.lane)
         self._record.flush()
+        self._cut_short = self._cut_short or schedule.has_left()
         self._tell(PassFinished(name))
 
     def _again(self, target: Target, response: Response) -> bool:
@@ -201,8 +205,6 @@ class _Run:
             lane.concurrency.answered(response.seconds)
             lane.note(error=False)
             return False
-        if response.fault is Fault.CUT:
-            return True
         now = time.monotonic()
         if response.fault is not None:
             lane.note(error=True)
@@ -276,7 +278,7 @@ class _Run:
         nodes, total = tally.node_results(), tally.total()
         found = gate.checks(warm.gate, nodes, total, self._required_problems())
         outcome = gate.outcome(found)
-        ended_early = self._stop.reason if total.asked < total.targets or self._unverified() else ""
+        ended_early = self._stop.reason if self._cut_short else ""
         if ended_early:
             outcome = Outcome.NO_GO
         return WarmReport(
@@ -305,9 +307,6 @@ class _Run:
             failures_cut=tally.failures_cut,
             slowest=tally.slowest(),
         )
-
-    def _unverified(self) -> bool:
-        return self._tally.total().verify.asked < self._expected(VERIFY)
 
     def _required_problems(self) -> list[str]:
         wrong = list(self._tally.required_failures)

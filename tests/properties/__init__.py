@@ -1,0 +1,1 @@
+"""Properties, found by hypothesis: what must hold for any input."""

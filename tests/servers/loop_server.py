@@ -287,7 +287,7 @@ class LoopServer:
         self._loop = loop
         self._started.set()
         loop.run_forever()
-        listener.close()
+        loop.run_until_complete(self._stop_listening(listener))
         loop.run_until_complete(self._drop_clients())
         loop.close()
 
@@ -307,6 +307,15 @@ class LoopServer:
         self.port = listener.sockets[0].getsockname()[1]
         return listener
 
+    async def _stop_listening(self, listener: asyncio.Server) -> None:
+        # A client accepted just now has no transport yet, and asyncio leaks its socket when it
+        # makes one for a listener that is closed (an assertion in Server._attach).
+        for sock in listener.sockets:
+            asyncio.get_running_loop().remove_reader(sock.fileno())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        listener.close()
+
     async def _drop_clients(self) -> None:
         # Of clients that left, too: their answers may still be waiting out a delay.
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
@@ -315,11 +324,6 @@ class LoopServer:
         await asyncio.gather(*tasks, return_exceptions=True)
         for connection in list(self._clients):
             connection.transport.abort()
-        # Of a TLS handshake that failed just now, nobody but the loop knows.
-        for transport in list(getattr(asyncio.get_running_loop(), "_transports", {}).values()):
-            transport.abort()
-        for _ in range(3):
-            await asyncio.sleep(0)
         # Aborted transports close their sockets in the next turns of the loop.
         while self._clients:
             await asyncio.sleep(0)

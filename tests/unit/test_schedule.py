@@ -1,0 +1,369 @@
+"""Which target starts next, under a clock of our own."""
+
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+
+import pytest
+
+from cachekit.replay import Fault, Response
+from cachekit.warming.schedule import (
+    GRACE_SECONDS,
+    Lane,
+    Retries,
+    Schedule,
+    Stop,
+    Target,
+    worth_retrying,
+)
+from tests.pieces import Clock, lane_of, response_of, target_of
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def schedule_of(clock: Clock, *lanes: Lane, rate: float | None = None) -> Schedule:
+    return Schedule(list(lanes), Stop(None, clock), rate=rate, clock=clock)
+
+
+def names(targets: Iterable[Target]) -> list[str]:
+    return [target.way.lane.node for target in targets]
+
+
+def numbers(targets: Iterable[Target]) -> list[int]:
+    return [target.ordinal for target in targets]
+
+
+# ---- lanes in turn
+
+
+def test_lanes_take_turns(clock: Clock) -> None:
+    schedule = schedule_of(clock, *(lane_of(name, 5) for name in "abc"))
+    assert names(schedule.admit(7)) == list("abcabca")
+    assert names(schedule.admit(100)) == list("bcabc")
+
+
+def test_each_lane_keeps_to_its_own_limit(clock: Clock) -> None:
+    schedule = schedule_of(clock, lane_of("a", 9, concurrency=2), lane_of("b", 9, concurrency=3))
+    started = schedule.admit(100)
+    assert sorted(names(started)) == list("aabbb")
+    assert schedule.wait() == math.inf
+    assert schedule.admit(100) == []
+    schedule.landed(started[0])
+    assert schedule.wait() == 0
+    assert names(schedule.admit(100)) == ["a"]
+
+
+def test_a_full_a_paused_and_a_dead_lane_hold_up_nobody(clock: Clock) -> None:
+    full, paused, dead = lane_of("full", 9, concurrency=1), lane_of("paused", 9), lane_of("dead", 9)
+    busy = lane_of("busy", 50, concurrency=50)
+    schedule = schedule_of(clock, full, paused, dead, busy)
+    paused.pause(clock.now + 60)
+    dead.abandon("it failed")
+    assert names(schedule.admit(1)) == ["full"]
+    assert set(names(schedule.admit(100))) == {"busy"}
+    assert busy.in_flight == 50
+
+
+def test_nothing_left_is_the_end(clock: Clock) -> None:
+    schedule = schedule_of(clock, lane_of("a", 1))
+    (target,) = schedule.admit(10)
+    assert schedule.admit(10) == []
+    assert schedule.wait() == math.inf, "an answer may bring a retry"
+    schedule.landed(target)
+    schedule.admit(10)
+    assert schedule.wait() is None
+
+
+def test_no_lanes_is_the_end(clock: Clock) -> None:
+    assert schedule_of(clock).wait() is None
+
+
+def test_something_is_done_before_each_start() -> None:
+    seen: list[int] = []
+    schedule = Schedule([lane_of("a", 1)], Stop(None), before_start=lambda: seen.append(1))
+    schedule.admit(1)
+    schedule.admit(1)
+    assert len(seen) == 2
+
+
+# ---- pauses, retries, rates
+
+
+def test_a_pause_holds_a_lane_until_it_is_over(clock: Clock) -> None:
+    lane = lane_of("a", 3)
+    schedule = schedule_of(clock, lane)
+    lane.pause(clock.now + 7)
+    lane.pause(clock.now + 3)
+    assert schedule.admit(10) == []
+    assert schedule.wait() == pytest.approx(7)
+    clock.now += 6.9
+    assert schedule.admit(10) == []
+    clock.now += 0.2
+    assert len(schedule.admit(10)) == 3
+
+
+def test_a_retry_comes_when_it_is_due_and_before_new_targets(clock: Clock) -> None:
+    lane = lane_of("a", 3, concurrency=1)
+    schedule = schedule_of(clock, lane)
+    (first,) = schedule.admit(10)
+    schedule.landed(first)
+    lane.retry(first, clock.now + 1)
+    (second,) = schedule.admit(10)
+    assert second.ordinal == 1
+    clock.now += 2
+    schedule.landed(second)
+    assert schedule.admit(10) == [first]
+
+
+def test_the_last_retry_is_waited_for(clock: Clock) -> None:
+    lane = lane_of("a", 1)
+    schedule = schedule_of(clock, lane)
+    (only,) = schedule.admit(10)
+    schedule.landed(only)
+    lane.retry(only, clock.now + 5)
+    assert schedule.admit(10) == []
+    assert schedule.wait() == pytest.approx(5)
+    clock.now += 5
+    assert schedule.admit(10) == [only]
+
+
+def test_retries_come_in_the_order_of_their_times(clock: Clock) -> None:
+    lane = lane_of("a", 3)
+    schedule = schedule_of(clock, lane)
+    targets = schedule.admit(10)
+    for target, delay in zip(targets, (3, 1, 2), strict=True):
+        schedule.landed(target)
+        lane.retry(target, clock.now + delay)
+    clock.now += 10
+    assert numbers(schedule.admit(10)) == [1, 2, 0]
+
+
+def test_a_rate_spaces_the_starts_of_one_node(clock: Clock) -> None:
+    slow, quick = lane_of("slow", 9, rate=2, concurrency=9), lane_of("quick", 9, concurrency=9)
+    schedule = schedule_of(clock, slow, quick)
+    assert sorted(names(schedule.admit(100))) == ["quick"] * 9 + ["slow"]
+    assert schedule.wait() == pytest.approx(0.5)
+    clock.now += 0.5
+    assert names(schedule.admit(100)) == ["slow"]
+
+
+def test_a_rate_holds_for_retries_too_without_busy_waiting(clock: Clock) -> None:
+    lane = lane_of("a", 2, rate=1)
+    schedule = schedule_of(clock, lane)
+    (first,) = schedule.admit(10)
+    clock.now += 1
+    (second,) = schedule.admit(10)
+    for target in (first, second):
+        schedule.landed(target)
+        lane.retry(target, clock.now)
+    assert schedule.admit(10) == []
+    assert schedule.wait() == pytest.approx(1)
+
+
+def test_the_rate_of_the_run_is_shared(clock: Clock) -> None:
+    schedule = schedule_of(clock, lane_of("a", 9), lane_of("b", 9), rate=10)
+    started = schedule.admit(100)
+    for _ in range(3):
+        assert len(started) == 1
+        assert schedule.wait() == pytest.approx(0.1)
+        assert schedule.admit(100) == []
+        clock.now += 0.1
+        started = schedule.admit(100)
+
+
+# ---- giving up
+
+
+def test_a_node_that_fails_too_often_is_abandoned_with_the_figures(clock: Clock) -> None:
+    lane = lane_of("a", 500, concurrency=1, max_error_rate=Fraction(1, 2))
+    schedule = schedule_of(clock, lane, lane_of("b", 1))
+    for number in range(25):
+        lane.note(error=number % 2 == 0)
+    assert lane.abandoned == "11 of the last 21 requests failed"
+    assert names(schedule.admit(10)) == ["b"]
+
+
+def test_a_few_errors_prove_nothing() -> None:
+    lane = lane_of("a", 5, max_error_rate=Fraction(0))
+    for _ in range(19):
+        lane.note(error=True)
+    assert not lane.abandoned
+
+
+def test_only_the_last_requests_count() -> None:
+    lane = lane_of("a", 5, max_error_rate=Fraction(1, 2))
+    for _ in range(1000):
+        lane.note(error=False)
+    for _ in range(26):
+        assert not lane.abandoned
+        lane.note(error=True)
+    assert lane.abandoned == "26 of the last 50 requests failed"
+
+
+def test_an_abandoned_lane_is_not_waited_for(clock: Clock) -> None:
+    lane = lane_of("a", 50, concurrency=2)
+    schedule = schedule_of(clock, lane)
+    one, two = schedule.admit(10)
+    lane.pause(clock.now + 300)
+    schedule.landed(one)
+    lane.retry(one, clock.now + 300)
+    assert schedule.admit(10) == []
+    assert schedule.wait() == pytest.approx(300)
+    schedule.landed(two)
+    lane.abandon("it failed")
+    lane.retry(two, clock.now + 300)
+    assert schedule.admit(10) == []
+    assert schedule.wait() is None
+
+
+# ---- stopping
+
+
+def test_a_request_to_stop_lets_what_flies_finish_and_then_cuts(clock: Clock) -> None:
+    stop = Stop(None, clock)
+    schedule = Schedule([lane_of("a", 9, concurrency=1)], stop, clock=clock)
+    schedule.admit(1)
+    assert not stop.reached(clock.now)
+    stop.request("interrupted")
+    assert schedule.admit(10) == []
+    assert schedule.wait() is None
+    assert not schedule.cut()
+    clock.now += GRACE_SECONDS - 0.1
+    assert not schedule.cut()
+    clock.now += 0.2
+    assert schedule.cut()
+    assert stop.reason == "interrupted"
+
+
+def test_a_second_request_cuts_at_once_and_keeps_the_first_reason(clock: Clock) -> None:
+    stop = Stop(600, clock)
+    stop.request("interrupted")
+    clock.now += 1
+    assert not stop.cut()
+    stop.request("terminated")
+    assert stop.cut()
+    assert stop.reason == "interrupted"
+
+
+def test_a_budget_ends_the_run_by_itself(clock: Clock) -> None:
+    stop = Stop(90, clock)
+    schedule = Schedule([lane_of("a", 9)], stop, clock=clock)
+    clock.now += 89
+    assert stop.reason == ""
+    assert schedule.admit(1)
+    clock.now += 1
+    assert schedule.admit(1) == []
+    assert stop.reason == "the time budget of 90 s is spent"
+    assert not stop.cut()
+    clock.now += GRACE_SECONDS
+    assert stop.cut()
+
+
+def test_a_request_within_the_grace_time_of_a_budget_does_not_lengthen_it(clock: Clock) -> None:
+    stop = Stop(10, clock)
+    clock.now += 12
+    stop.request("interrupted")
+    clock.now += 3
+    assert stop.cut()
+
+
+# ---- what is worth a retry
+
+
+def answered(target: Target, status: int = 200, **facts: object) -> Response:
+    return response_of(target, status, **facts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("status", "fault", "worth"),
+    [
+        (0, Fault.CONNECT, True),
+        (0, Fault.CONNECT_TIMEOUT, True),
+        (0, Fault.FIRST_BYTE_TIMEOUT, False),
+        (0, Fault.TIMEOUT, False),
+        (0, Fault.TLS, False),
+        (503, Fault.TRUNCATED, False),
+        (0, Fault.BROKEN, False),
+        *((status, None, True) for status in (429, 502, 503, 504)),
+        *((status, None, False) for status in (200, 301, 404, 500, 501)),
+    ],
+)
+def test_what_may_be_different_in_a_moment(status: int, fault: Fault | None, worth: bool) -> None:
+    assert worth_retrying(answered(target_of(), status, fault=fault)) is worth
+
+
+def test_backoff_doubles_with_jitter_and_ends() -> None:
+    retries = Retries(3)
+    for round_number in range(200):
+        target = target_of()
+        lane = target.way.lane
+        for attempt in range(3):
+            assert retries.after(answered(target, 502), target, 100.0)
+            wakes = lane.wakes(100.0) - 100.0
+            assert 0.125 * 2**attempt <= wakes <= 0.375 * 2**attempt or round_number < 0
+            lane.take(1e6)
+            lane.in_flight -= 1
+        assert not retries.after(answered(target, 502), target, 100.0)
+        assert target.retries == 3
+
+
+def test_retry_after_pauses_the_whole_node_within_reason() -> None:
+    retries, target = Retries(2), target_of()
+    lane = target.way.lane
+    assert retries.after(answered(target, 503, retry_after=20.0), target, 100.0)
+    assert lane.wakes(100.0) >= 120.0
+    assert lane.take(119.0) is None
+    assert retries.after(answered(target, 429, retry_after=21600.0), target, 100.0)
+    assert lane.wakes(100.0) == pytest.approx(400.0)
+
+
+def test_retry_after_of_a_status_that_is_no_overload_is_ignored() -> None:
+    target = target_of()
+    assert not Retries(2).after(answered(target, 301, retry_after=20.0), target, 100.0)
+    assert target.way.lane.wakes(100.0) == 100.0
+
+
+class Recorder:
+    """A concurrency that counts."""
+
+    limit = 5
+    drops = 0
+
+    def answered(self, seconds: float) -> None: ...
+
+    def dropped(self) -> None:
+        self.drops += 1
+
+
+def test_overload_and_timeouts_slow_a_node_down() -> None:
+    recorder = Recorder()
+    target = target_of()
+    target.way.lane.concurrency = recorder
+    for response in (
+        answered(target, 429),
+        answered(target, 503),
+        answered(target, 0, fault=Fault.TIMEOUT),
+        answered(target, 0, fault=Fault.FIRST_BYTE_TIMEOUT),
+        answered(target, 0, fault=Fault.CONNECT_TIMEOUT),
+        answered(target, 502),
+        answered(target, 0, fault=Fault.CONNECT),
+    ):
+        Retries(0).after(response, target, 100.0)
+    assert recorder.drops == 5
+
+
+def test_a_retried_target_forgets_what_it_kept() -> None:
+    target = target_of()
+    target.body = b"half a page"
+    Retries(1).after(answered(target, 503), target, 100.0)
+    assert target.body == b""
+
+
+def test_nothing_is_retried_on_an_abandoned_node() -> None:
+    target = target_of()
+    target.way.lane.abandon("it failed")
+    assert not Retries(5).after(answered(target, 503), target, 100.0)
+    assert target.retries == 0
