@@ -49,8 +49,8 @@ def lane_of(
     pace = Fixed(concurrency) if isinstance(concurrency, int) else concurrency
     lane = Lane(name, pace, rate=rate, max_error_rate=max_error_rate)
     way = way_of(lane)
-    urls = (f"http://shop.example/{name}/{number}".encode() for number in range(targets))
-    lane.feed(Target(url, way, number) for number, url in enumerate(urls))
+    urls = [f"http://shop.example/{name}/{number}".encode() for number in range(targets)]
+    lane.feed([(Target(url, way, number) for number, url in enumerate(urls))])
     return lane
 
 

@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 
 from cachekit.events import VERIFY, TargetDone
@@ -11,6 +11,7 @@ from cachekit.replay import Response
 from cachekit.warming.schedule import Target
 from cachekit.warming.verdicts import (
     FORBIDS_STORING,
+    NO_SIGNAL,
     Classifier,
     Signal,
     header_values,
@@ -18,6 +19,7 @@ from cachekit.warming.verdicts import (
 )
 
 MAX_HOPS = 10
+_MUCH_FASTER = 4
 NOTHING_SPECIAL = Expect()
 _DECODED_BYTES = 8 * 1024**2
 _LOGIN = re.compile(
@@ -26,7 +28,10 @@ _LOGIN = re.compile(
 
 
 class Judge:
-    """Judges the responses of one pass. `elapsed` gives the seconds since the fill pass began."""
+    """Judges the responses of one pass.
+
+    `elapsed` gives the seconds since the fill pass began, `cold` each node's median time in it.
+    """
 
     def __init__(
         self,
@@ -35,6 +40,7 @@ class Judge:
         classifier: Classifier,
         *,
         elapsed: Callable[[], float],
+        cold: Mapping[str, float],
         last_pass: bool,
     ) -> None:
         self._pass_name = pass_name
@@ -42,6 +48,7 @@ class Judge:
         self._verifying = pass_name == VERIFY
         self._classify = classifier.signal
         self._elapsed = elapsed
+        self._cold = cold
         # Cold pages are slow by nature: time is judged where visitors would meet it.
         self._judges_time = last_pass
 
@@ -53,7 +60,7 @@ class Judge:
         reasons = self._failures(target, response, signal)
         ok = not reasons
         if not ok:
-            detail = _failure_detail(response)
+            detail = _failure_detail(response, signal)
             verdict = Verdict.UNKNOWN if reasons == ("not-decodable",) else Verdict.ERROR
         elif verdict is Verdict.HIT:
             reasons = () if way.traits.cacheable else ("unexpected-hit",)
@@ -80,8 +87,8 @@ class Judge:
     def _failures(self, target: Target, response: Response, signal: Signal) -> tuple[str, ...]:
         if response.fault is not None:
             return (response.fault.value,)
-        way = target.way
-        if way.expect is NOTHING_SPECIAL and 200 <= response.status < 300 and not way.personal:
+        way, good = target.way, 200 <= response.status < 300
+        if good and way.expect is NOTHING_SPECIAL and not (way.personal or target.hops):
             return ()
         reasons = list(self._status_failures(target, response))
         if way.personal and signal.verdict is Verdict.HIT:
@@ -89,7 +96,7 @@ class Judge:
         slowest = way.expect.max_time
         if self._judges_time and slowest is not None and response.seconds > slowest:
             reasons.append("slow")
-        if way.expect.needs_body and not reasons:
+        if way.expect.needs_body and not response.redirect_url:
             reasons += _content_failures(target.body, response.head, way.expect)
         return tuple(reasons)
 
@@ -111,6 +118,8 @@ class Judge:
     ) -> tuple[tuple[str, ...], Verdict]:
         found = reasons_not_hit(response.head, response.status, signal, elapsed=self._elapsed())
         reasons = [*_credentials(target), *found]
+        if signal is NO_SIGNAL and self._is_quick(target, response):
+            reasons.append("weak-time")
         verdict = signal.verdict
         if verdict is Verdict.MISS:
             if FORBIDS_STORING.intersection(reasons):
@@ -118,6 +127,10 @@ class Judge:
             elif not reasons:
                 reasons.append("gone")
         return tuple(reasons), verdict
+
+    def _is_quick(self, target: Target, response: Response) -> bool:
+        cold = self._cold.get(target.way.lane.node)
+        return cold is not None and response.seconds * _MUCH_FASTER < cold
 
 
 def follow(target: Target, response: Response, site: Site) -> bool:
@@ -140,10 +153,12 @@ def _login_words(url: bytes) -> set[bytes]:
     return {word.lower() for word in _LOGIN.findall(url)}
 
 
-def _failure_detail(response: Response) -> str:
+def _failure_detail(response: Response, signal: Signal) -> str:
     if response.fault is not None:
         return response.detail
-    return f"Location: {shown_url(response.redirect_url)}" if response.redirect_url else ""
+    if response.redirect_url:
+        return f"Location: {shown_url(response.redirect_url)}"
+    return signal.shown
 
 
 def _content_failures(body: bytes, head: bytes, expect: Expect) -> Iterator[str]:

@@ -65,6 +65,10 @@ _REASONS = {
     "weak-age": Reason(
         "weak evidence of a hit: Age > 0", "let the node send a cache header to prove it"
     ),
+    "weak-time": Reason(
+        "weak evidence of a hit: much faster than cold",
+        "let the node send a cache header to prove it",
+    ),
     "set-cookie": Reason(
         "sets a cookie", "do not set cookies on cacheable pages, or mark them `cacheable: false`"
     ),

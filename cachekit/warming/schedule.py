@@ -191,6 +191,7 @@ class Lane:
         """Give the node up: nothing more starts here."""
         self.abandoned = self.abandoned or reason
         self._targets, self._stages = iter(()), iter(())
+        self._exhausted = True  # or a pause of the lane would still be waited for
         self._retries.clear()
 
     def _next_target(self) -> Target | None:

@@ -153,6 +153,11 @@ class Tally:
             for name, address in self._addresses.items()
         )
 
+    def cold_medians(self) -> dict[str, float]:
+        """Give the median time of each node's fill pass, in seconds."""
+        medians = {name: tally.latencies.result().p50 for name, tally in self._fill.items()}
+        return {name: p50 for name, p50 in medians.items() if p50 is not None}
+
     def total(self) -> NodeResult:
         """Freeze the counts of all nodes together."""
         fill, verify = PassTally(), PassTally()

@@ -179,6 +179,7 @@ class _Run:
             self._plan.site,
             self._classifier,
             elapsed=self._elapsed,
+            cold=self._tally.cold_medians() if name == VERIFY else {},
             last_pass=name == VERIFY or not self._warm.verify,
         )
         self._tell(PassStarted(name, self._expected(name)))

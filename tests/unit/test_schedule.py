@@ -219,6 +219,46 @@ def test_an_abandoned_lane_is_not_waited_for(clock: Clock) -> None:
     assert schedule.wait() is None
 
 
+# ---- stages
+
+
+def test_a_stage_waits_for_the_one_before_and_its_retries(clock: Clock) -> None:
+    lane, other = lane_of("a"), lane_of("b", 9, concurrency=1)
+    way = target_of().way
+    way.lane = lane
+    stages = [[Target(b"u", way, n + 10 * stage) for n in range(2)] for stage in range(3)]
+    lane.feed([iter(stages[0]), iter([]), iter(stages[1]), iter(stages[2])])
+    schedule = schedule_of(clock, lane, other)
+    first = [target for target in schedule.admit(10) if target.way is way]
+    assert numbers(first) == [0, 1]
+    schedule.landed(first[0])
+    assert schedule.admit(10) == [], "one of the first stage is in flight"
+    schedule.landed(first[1])
+    lane.retry(first[1], clock.now + 1)
+    assert schedule.admit(10) == [], "one of the first stage waits for its retry"
+    assert schedule.wait() == pytest.approx(1)
+    clock.now += 1
+    assert schedule.admit(10) == [first[1]]
+    schedule.landed(first[1])
+    second = schedule.admit(10)
+    assert numbers(second) == [10, 11]
+    for target in second:
+        schedule.landed(target)
+    assert schedule.has_left()
+    third = schedule.admit(1)
+    assert numbers(third) in ([20], [21])
+
+
+def test_what_is_left_is_known_at_the_end(clock: Clock) -> None:
+    lane = lane_of("a", 2, concurrency=1)
+    schedule = schedule_of(clock, lane)
+    (first,) = schedule.admit(10)
+    schedule.landed(first)
+    assert schedule.has_left()
+    lane.abandon("it failed")
+    assert not schedule.has_left()
+
+
 # ---- stopping
 
 
@@ -297,14 +337,15 @@ def test_what_may_be_different_in_a_moment(status: int, fault: Fault | None, wor
 
 def test_backoff_doubles_with_jitter_and_ends() -> None:
     retries = Retries(3)
-    for round_number in range(200):
+    for _ in range(200):
         target = target_of()
         lane = target.way.lane
+        assert lane.take(0.0) is None, "nothing but retries from now on"
         for attempt in range(3):
             assert retries.after(answered(target, 502), target, 100.0)
             wakes = lane.wakes(100.0) - 100.0
-            assert 0.125 * 2**attempt <= wakes <= 0.375 * 2**attempt or round_number < 0
-            lane.take(1e6)
+            assert 0.125 * 2**attempt <= wakes <= 0.375 * 2**attempt
+            assert lane.take(1e6) is target
             lane.in_flight -= 1
         assert not retries.after(answered(target, 502), target, 100.0)
         assert target.retries == 3
