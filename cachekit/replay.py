@@ -64,6 +64,7 @@ _FAULTS = {
     pycurl.E_UNSUPPORTED_PROTOCOL: Fault.URL,
 }
 _LOCATION = re.compile(rb"(?i)\nLocation[ \t]*:[ \t]*([^\r\n#]*)")
+_TARGET = re.compile(rb"[^:/?#]+://[^/?#]*([^#]*)")
 # E_TOO_LARGE, which pycurl has no name for.
 _WITHOUT_MESSAGE = {100: "a response header is larger than 100 KB"}
 
@@ -283,12 +284,17 @@ class _Loop:
         self._free_slots = room - len(requests)
         for request in requests:
             handle = idle.pop() if idle else self._new_handle()
+            if handle.has_target:
+                self._renew(handle)
             if handle.manner is not request.manner:
                 self._set_manner(handle, request.manner)
             if request.sink is not handle.sink:
                 handle.setopt(pycurl.WRITEFUNCTION, request.sink or len)
                 handle.sink = request.sink
             handle.setopt(pycurl.URL, request.url)
+            if not request.url.isascii():
+                handle.setopt(pycurl.REQUEST_TARGET, _target_of(request.url))
+                handle.has_target = True
             handle.request = request
             flying[handle] = now
             add(handle)
@@ -360,10 +366,13 @@ class _Loop:
 
     def _set_manner(self, handle: Any, manner: Manner) -> None:
         if handle.manner.route.unix_path and not manner.route.unix_path:
-            # pycurl cannot unset UNIX_SOCKET_PATH alone; connections are the multi handle's.
-            handle.reset()
-            self._set_up(handle)
+            self._renew(handle)
         _change_manner(handle, manner)
+
+    def _renew(self, handle: Any) -> None:
+        """Unset what pycurl cannot unset alone; the connections are the multi handle's."""
+        handle.reset()
+        self._set_up(handle)
 
     def _new_handle(self) -> Any:
         handle = pycurl.Curl()
@@ -373,6 +382,7 @@ class _Loop:
     def _set_up(self, handle: Any) -> None:
         terms = self._terms
         handle.manner, handle.sink, handle.head = Manner(Route()), None, bytearray()
+        handle.has_target = False
         for option, value in (
             (pycurl.NOSIGNAL, 1),
             (
@@ -453,6 +463,13 @@ def _set_list(handle: Any, option: int, lines: Sequence[str]) -> None:
         handle.setopt(option, [line.encode("utf-8", "surrogateescape") for line in lines])
     else:
         handle.unsetopt(option)
+
+
+def _target_of(url: bytes) -> bytes:
+    """Give path and query as they are, where libcurl would escape each byte above 0x7f."""
+    match = _TARGET.match(url)
+    target = match[1] if match else b""
+    return target if target.startswith(b"/") else b"/" + target
 
 
 def _add_rare(response: Response, handle: Any) -> None:

@@ -3,7 +3,8 @@
 import shutil
 import signal
 import sys
-from threading import Event
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -54,11 +55,12 @@ def _show(site: "DemoSite", *, keep: bool) -> int:
 
 def _wait(text: str) -> None:
     """Say it and wait until told to end, which is then no failure."""
-    ended = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    click.echo(text)
-    ended.wait()
+    # A shell's background job is born with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with suppress(KeyboardInterrupt, SystemExit):
+        click.echo(text)
+        while True:
+            time.sleep(1)
     click.echo("The site is gone.")
 
 

@@ -2,13 +2,12 @@
 
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
-
-import click
 
 from cachekit.checks import problems, show_path
 from cachekit.cli import choices
@@ -92,7 +91,10 @@ def _signals(stop: Stop) -> Iterator[list[int]]:
         name = signal.Signals(number)
         caught.append(_SIGNALS[name])
         stop.request(f"stopped by {name.name}")
-        click.echo(f"cachekit: {name.name}: finishing what is in flight; again to cut it", err=True)
+        # Not by click.echo: Python's streams refuse a writer that interrupted itself.
+        text = f"cachekit: {name.name}: finishing what is in flight; again to cut it\n"
+        with suppress(OSError):
+            os.write(sys.stderr.fileno(), text.encode())
 
     previous = {number: signal.signal(number, handle) for number in _SIGNALS}
     try:

@@ -105,7 +105,7 @@ def _node_row(node: NodeResult, report: WarmReport) -> tuple[str, ...]:
         node.name or "all",
         f"{node.targets:,}",
         f"{node.ok:,} ({format_share(node.ok_share)})",
-        _hits(node.fill),
+        _hits(node.fill) if report.verify else "not looked at",
         _hits(node.verify) if report.verify else "not verified",
         _latency(node.fill.latency),
         _latency(node.verify.latency),

@@ -46,9 +46,8 @@ class Latencies:
         histogram = HdrHistogram(1, _LONGEST_TICKS, 3)
         for ticks, count in self.counts.items():
             histogram.record_value(max(1, min(ticks, _LONGEST_TICKS)), count)
-        p50, p95, p99, longest = (
-            histogram.get_value_at_percentile(p) / _TICKS_PER_SECOND for p in (50, 95, 99, 100)
-        )
+        found = histogram.get_percentile_to_value_dict([50, 95, 99, 100])
+        p50, p95, p99, longest = (ticks / _TICKS_PER_SECOND for ticks in found.values())
         count = sum(self.counts.values())
         return Latency(count=count, p50=p50, p95=p95, p99=p99, longest=longest)
 

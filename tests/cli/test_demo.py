@@ -109,12 +109,13 @@ def test_what_keep_tells_to_try_works(demo: Cachekit) -> None:
 def test_stopped_in_mid_run_it_says_so_and_tidies_up(demo: Cachekit) -> None:
     process = demo.start("demo")
     assert process.stderr is not None
-    process.stderr.readline()  # The plan: the fill pass begins.
+    assert "410 targets" in process.stderr.readline()  # The fill pass begins.
 
     process.send_signal(signal.SIGTERM)
 
-    assert process.wait(GUARD_SECONDS) == 143
-    process.communicate()
+    stdout, stderr = process.communicate(timeout=GUARD_SECONDS)
+    assert process.returncode == 143, stderr
+    assert "stopped by SIGTERM" in stdout
     assert not left_behind(demo)
 
 

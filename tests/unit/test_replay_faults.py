@@ -711,3 +711,32 @@ def test_a_reused_handle_gets_its_own_first_byte_deadline(lying_server: LyingSer
     urls = [b"http://shop.example/ok", b"http://shop.example/second"]
     found = ask_all([Request(url, manner) for url in urls], terms, max_in_flight=1)
     assert [response.fault for response in found] == [None, Fault.FIRST_BYTE_TIMEOUT]
+
+
+def test_bytes_above_ascii_are_sent_as_they_are_and_only_there(origin: Origin) -> None:
+    manner = manner_at(origin.address)
+    written = [b"/\xc3\xa4?%c3%A4", b"/plain", b"?q=\xff/x", b"/\xe4#\xe4", b"/plain", b"?q"]
+    requests = [Request(b"http://shop.example" + target, manner) for target in written]
+    found = ask_all(requests, max_in_flight=1)
+    assert [response.fault for response in found] == [None] * 6
+    assert origin.targets() == [
+        b"/\xc3\xa4?%c3%A4",
+        b"/plain",
+        b"/?q=\xff/x",
+        b"/\xe4",
+        b"/plain",
+        b"/?q",
+    ]
+    assert origin.connections == 1
+
+
+def test_bytes_above_ascii_over_http2(
+    nginx_node: Callable[..., Nginx], authority: Authority, origin: Origin
+) -> None:
+    node = nginx_node(tls=authority.certificate(NAME))
+    terms = replace(PATIENT, ca_file=authority.ca_file, http2=True)
+    paths = [b"/\xc3\xa4?%c3%A4", b"/plain"]
+    manner = manner_at(node.tls_address)
+    found = ask_all([Request(b"https://shop.example" + p, manner) for p in paths], terms, 1)
+    assert [(r.status, r.detail) for r in found] == [(200, "")] * 2
+    assert origin.targets() == paths

@@ -23,8 +23,8 @@ def test_percentiles_are_close_to_the_exact_ones(count: int) -> None:
     scattered = random.Random(count)
     values = [scattered.lognormvariate(-3, 1.5) for _ in range(count)]
     latencies = Latencies()
-    for value in values:
-        latencies.add(value)
+    for seconds in values:
+        latencies.add(seconds)
     found = latencies.result()
     assert found.count == count
     percentiles: dict[int, float | None] = {
