@@ -44,31 +44,50 @@ class NodeAbandoned:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """What targets of one pass, node and variant have in common; make one and share it."""
+
+    pass_name: str
+    node: str
+    variant: str = ""
+    counts_for_hit: bool = True
+    required: bool = False
+
+
 @dataclass(slots=True)
 class TargetDone:
-    """One target got its final answer in one pass.
-
-    Times are in seconds; `url` is what was asked, in bytes.
+    """One target got its final answer in one pass. Times are in seconds, `url` is as listed.
 
     `ok` is whether it met its expectations; `reasons` are codes of `cachekit.warming.reasons`, all
     that apply: of the failure if not ok, else of not being a hit.
     """
 
-    pass_name: str
-    node: str
-    variant: str
+    asked: Asked
     ordinal: int
     url: bytes
     ok: bool
     verdict: Verdict
     status: int
-    first_byte: float
     seconds: float
     retries: int
     reasons: tuple[str, ...]
     detail: str
-    counts_for_hit: bool
-    required: bool
+
+    @property
+    def pass_name(self) -> str:
+        """FILL or VERIFY."""
+        return self.asked.pass_name
+
+    @property
+    def node(self) -> str:
+        """The name of the node."""
+        return self.asked.node
+
+    @property
+    def variant(self) -> str:
+        """The name of the variant, empty if there are none."""
+        return self.asked.variant
 
     def result(self) -> TargetResult:
         """Write the target for reports: nothing secret, nothing that acts on a terminal."""

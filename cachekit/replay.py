@@ -152,13 +152,10 @@ class Response:
     redirect_url = b""
     retry_after = 0.0
 
-    def __init__(
-        self, request: Request, status: int, head: bytes, first_byte: float, seconds: float
-    ) -> None:
+    def __init__(self, request: Request, status: int, head: bytes, seconds: float) -> None:
         self.request = request
         self.status = status
         self.head = head
-        self.first_byte = first_byte
         self.seconds = seconds
 
 
@@ -292,7 +289,7 @@ class _Loop:
                 handle.setopt(pycurl.WRITEFUNCTION, request.sink or len)
                 handle.sink = request.sink
             handle.setopt(pycurl.URL, request.url)
-            if not request.url.isascii():
+            if b"%" in request.url or not request.url.isascii():
                 handle.setopt(pycurl.REQUEST_TARGET, _target_of(request.url))
                 handle.has_target = True
             handle.request = request
@@ -316,7 +313,6 @@ class _Loop:
             handle.request,
             getinfo(_STATUS),
             bytes(head),
-            getinfo(_FIRST_BYTE),
             getinfo(_TOTAL),
         )
         head.clear()
@@ -427,8 +423,6 @@ def _explain(response: Response, code: int, message: str) -> None:
         fault = Fault.TIMEOUT
     elif fault is Fault.URL and "HTTP/0.9" in message:  # what came is no HTTP
         fault = Fault.BROKEN
-    if not response.status:
-        response.first_byte = 0.0
     response.fault = fault
     response.detail = message or _WITHOUT_MESSAGE.get(code, f"libcurl error {code}")
 
@@ -466,7 +460,7 @@ def _set_list(handle: Any, option: int, lines: Sequence[str]) -> None:
 
 
 def _target_of(url: bytes) -> bytes:
-    """Give path and query as they are, where libcurl would escape each byte above 0x7f."""
+    """Give path and query as they are; libcurl would escape bytes and turn `%d0` into `%D0`."""
     match = _TARGET.match(url)
     target = match[1] if match else b""
     return target if target.startswith(b"/") else b"/" + target

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
-from cachekit.events import FILL, TargetDone
-from cachekit.model import PLAIN, Expect, Traits, Variant, Verdict
+from cachekit.events import FILL, Asked, TargetDone
+from cachekit.model import PLAIN, Expect, Traits, Verdict
 from cachekit.replay import Fault, Manner, Request, Response, Route
 from cachekit.warming.judge import NOTHING_SPECIAL
 from cachekit.warming.pace import Concurrency, Fixed
@@ -33,8 +33,14 @@ def way_of(
     personal: bool = False,
 ) -> Way:
     """Make a way on a lane."""
-    variant = Variant(name="", personal=personal)
-    return Way(lane, Manner(ROUTE, headers), variant=variant, traits=traits, expect=expect)
+    asked = Asked(
+        FILL,
+        lane.node,
+        counts_for_hit=traits.cacheable and not personal,
+        required=traits.required,
+    )
+    manner = Manner(ROUTE, headers)
+    return Way(lane, manner, asked, traits=traits, expect=expect, personal=personal)
 
 
 def lane_of(
@@ -70,7 +76,7 @@ def response_of(
     retry_after: float = 0.0,
 ) -> Response:
     """Make a response to a request."""
-    response = Response(request, status, head_of(*headers, status=status), seconds / 2, seconds)
+    response = Response(request, status, head_of(*headers, status=status), seconds)
     response.fault, response.redirect_url, response.retry_after = fault, redirect_url, retry_after
     response.detail = "because" if fault else ""
     return response
@@ -82,23 +88,22 @@ def head_of(*headers: str, status: int = 200) -> bytes:
     return "\r\n".join(lines).encode("latin-1")
 
 
+ASKED = ("pass_name", "node", "variant", "counts_for_hit", "required")
+
+
 def done_of(**facts: Any) -> TargetDone:
     """Make a finished target: a miss of the fill pass unless said otherwise."""
     usual: dict[str, Any] = {
-        "pass_name": FILL,
-        "node": "web1",
-        "variant": "",
         "ordinal": 0,
         "url": b"http://shop.example/page",
         "ok": True,
         "verdict": Verdict.MISS,
         "status": 200,
-        "first_byte": 0.005,
         "seconds": 0.01,
         "retries": 0,
         "reasons": (),
         "detail": "",
-        "counts_for_hit": True,
-        "required": False,
     }
-    return TargetDone(**(usual | facts))
+    asked: dict[str, Any] = {"pass_name": FILL, "node": "web1"}
+    asked |= {name: facts.pop(name) for name in ASKED if name in facts}
+    return TargetDone(asked=Asked(**asked), **(usual | facts))

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from io import BufferedReader
 from pathlib import Path
@@ -11,8 +11,6 @@ from typing import Any, cast
 from cachekit.errors import ConfigError
 from cachekit.model import Node, Variant, parse_address
 from cachekit.settings import MaxTime, MinShare, Settings, WarmList, WarmSettings
-from cachekit.sources.access_log import AccessLog
-from cachekit.sources.sitemap import Sitemap
 from cachekit.sources.url_list import UrlFile, Urls
 
 _PLAIN_KEYS = (
@@ -46,7 +44,7 @@ def settings_of(options: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
         raise ConfigError(
             f"nothing to warm: no --url, --list, --sitemap or --access-log, and {_NO_FILE}"
         )
-    site = options["site"] or (settings.site if settings else "") or _site_of(lists)
+    site = options["site"] or (settings.site if settings else "") or _site_of(options)
     if settings is None:
         settings = Settings(site=site)
     return replace(
@@ -122,8 +120,12 @@ def _lists(options: Mapping[str, Any]) -> dict[str, WarmList]:
     for path in options["list_files"]:
         found[f"list {path}"] = _url_file(path)
     for location in options["sitemaps"]:
+        from cachekit.sources.sitemap import Sitemap
+
         found[f"sitemap {location}"] = Sitemap(sitemap=location)
     if options["access_logs"]:
+        from cachekit.sources.access_log import AccessLog
+
         found["access log"] = AccessLog(access_log=options["access_logs"], top=options["top"])
     return {name: WarmList(source=source) for name, source in found.items()}
 
@@ -136,9 +138,9 @@ def _url_file(path: Path) -> UrlFile | Urls:
     return config.load_url_list(path)
 
 
-def _site_of(lists: Mapping[str, WarmList]) -> str:
+def _site_of(options: Mapping[str, Any]) -> str:
     """Take scheme and host of the first URL that has them."""
-    for text in _first_words(lists):
+    for text in _first_words(options):
         scheme, separator, rest = text.partition("://")
         if separator and scheme.lower() in ("http", "https"):
             return f"{scheme}://{rest.partition('/')[0].partition('?')[0].rpartition('@')[2]}"
@@ -147,17 +149,11 @@ def _site_of(lists: Mapping[str, WarmList]) -> str:
     )
 
 
-def _first_words(lists: Mapping[str, WarmList]) -> Sequence[str]:
-    words: list[str] = []
-    for item in lists.values():
-        source = item.source
-        if isinstance(source, Urls):
-            words += [url if isinstance(url, str) else url.url for url in source.urls]
-        elif isinstance(source, Sitemap):
-            words.append(source.sitemap)
-        elif isinstance(source, UrlFile):
-            words += _head(source.file).decode(errors="replace").split()
-    return words
+def _first_words(options: Mapping[str, Any]) -> Iterator[str]:
+    yield from options["urls"]
+    yield from options["sitemaps"]
+    for path in options["list_files"]:
+        yield from _head(path).decode(errors="replace").split()
 
 
 def _head(path: Path) -> bytes:

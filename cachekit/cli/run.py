@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,7 +14,7 @@ from cachekit.cli import choices
 from cachekit.cli.output import atomic_output, failures_as_they_come, progress
 from cachekit.errors import ConfigError, ExitCode, Problem
 from cachekit.events import Listener
-from cachekit.reports import junit, machine, text
+from cachekit.reports import machine, text
 from cachekit.results import WarmReport
 from cachekit.warming.plan import WarmPlan, plan_warm
 from cachekit.warming.schedule import Stop
@@ -64,16 +64,18 @@ def _warm(
             listeners=listeners,
             max_listed=options["max_listed"],
         )
-    output.write(_RENDERERS[options["output_format"]](report))
+    output.write(_rendered(report, options["output_format"]))
     return caught[0] if caught and report.ended_early else report.exit_code
 
 
-_RENDERERS: dict[str, Callable[[WarmReport], str]] = {
-    "text": text.render,
-    "json": machine.render,
-    "jsonl": machine.last_line,
-    "junit": junit.render,
-}
+def _rendered(report: WarmReport, output_format: str) -> str:
+    if output_format == "junit":
+        from cachekit.reports import junit
+
+        return junit.render(report)
+    if output_format == "jsonl":
+        return machine.last_line(report)
+    return machine.render(report) if output_format == "json" else text.render(report)
 
 
 def _plan_text(plan: WarmPlan, output_format: str) -> str:

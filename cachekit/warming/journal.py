@@ -13,11 +13,12 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from cachekit.errors import JournalError
-from cachekit.events import TargetDone
+from cachekit.events import Asked, TargetDone
 from cachekit.model import Verdict, shown_url
 
 _FORMAT = 1
@@ -35,7 +36,7 @@ class Journal:
         self.folder = folder
         self.run = run
         self._lines: list[str] = []
-        self._prefixes: dict[tuple[str, str, str], str] = {}
+        self._prefixes: dict[Asked, str] = {}
         self._file = os.open(
             self.folder / "targets.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600
         )
@@ -47,19 +48,20 @@ class Journal:
         return self.folder.name
 
     def add(self, done: TargetDone, *, notable: bool) -> None:
-        """Record one finished target; the URL only if reports may name it."""
-        if notable:
-            self._lines.append(json.dumps(_row(done)) + "\n")
-            return
-        start = (done.pass_name, done.node, done.variant)
-        prefix = self._prefixes.get(start)
+        """Record one finished target; what reports may say of it only if it is `notable`.
+
+        One that is not is ok and has no reasons: a few bytes say all of it.
+        """
+        prefix = self._prefixes.get(done.asked)
         if prefix is None:
-            prefix = self._prefixes[start] = json.dumps(start)[:-1]
-        self._lines.append(
-            f'{prefix},{done.ordinal},{done.ok:d},"{done.verdict.value}",{done.status},'
-            f"{int(done.first_byte * 1e6)},{int(done.seconds * 1e6)},"
-            f"{done.retries},{done.counts_for_hit:d},{done.required:d}]\n"
-        )
+            prefix = self._prefixes[done.asked] = json.dumps(_asked_row(done.asked))[:-1]
+        if notable:
+            self._lines.append(f"{prefix},{json.dumps(_row(done))[1:]}\n")
+        else:
+            self._lines.append(
+                f"{prefix},{done.ordinal},{int(done.seconds * 1e6)},{done.status},"
+                f'"{done.verdict}",{done.retries}]\n'
+            )
 
     def flush(self) -> None:
         """Hand all lines to the kernel, where they outlive this process. Raises JournalError."""
@@ -146,44 +148,49 @@ def _recorded(place: Path) -> Iterator[None]:
         raise JournalError(message) from error
 
 
+def _asked_row(asked: Asked) -> list[Any]:
+    return [
+        asked.pass_name,
+        asked.node,
+        asked.variant,
+        int(asked.counts_for_hit),
+        int(asked.required),
+    ]
+
+
 def _row(done: TargetDone) -> list[Any]:
     return [
-        done.pass_name,
-        done.node,
-        done.variant,
         done.ordinal,
-        int(done.ok),
-        done.verdict.value,
-        done.status,
-        int(done.first_byte * 1e6),
         int(done.seconds * 1e6),
+        done.status,
+        done.verdict.value,
         done.retries,
-        int(done.counts_for_hit),
-        int(done.required),
+        int(done.ok),
         shown_url(done.url),  # a password in it must not reach the disk
         list(done.reasons),
         done.detail,
     ]
 
 
+@lru_cache
+def _asked(pass_name: str, node: str, variant: str, counts: int, required: int) -> Asked:
+    return Asked(pass_name, node, variant, counts_for_hit=bool(counts), required=bool(required))
+
+
 def _done(row: list[Any]) -> TargetDone:
-    url, reasons, detail = row[12:15] if len(row) > 12 else ("", (), "")
+    ordinal, microseconds, status, verdict, retries, *notable = row[5:]
+    ok, url, reasons, detail = notable or (1, "", (), "")
     return TargetDone(
-        pass_name=row[0],
-        node=row[1],
-        variant=row[2],
-        ordinal=row[3],
+        asked=_asked(*row[:5]),
+        ordinal=ordinal,
         url=url.encode(),
-        ok=bool(row[4]),
-        verdict=Verdict(row[5]),
-        status=row[6],
-        first_byte=row[7] / 1e6,
-        seconds=row[8] / 1e6,
-        retries=row[9],
+        ok=bool(ok),
+        verdict=Verdict(verdict),
+        status=status,
+        seconds=microseconds / 1e6,
+        retries=retries,
         reasons=tuple(reasons),
         detail=detail,
-        counts_for_hit=bool(row[10]),
-        required=bool(row[11]),
     )
 
 

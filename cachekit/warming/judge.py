@@ -67,21 +67,16 @@ class Judge:
         elif self._verifying:
             reasons, verdict = self._why_not_hit(target, response, signal)
         return TargetDone(
-            self._pass_name,
-            way.lane.node,
-            way.variant,
+            way.asked,
             target.ordinal,
             target.public_url,
             ok,
             verdict,
             response.status,
-            response.first_byte,
             response.seconds,
             target.retries,
             reasons,
             detail,
-            way.traits.cacheable and not way.personal,
-            way.traits.required,
         )
 
     def _failures(self, target: Target, response: Response, signal: Signal) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 
-from cachekit.model import Expect, Traits, Variant
+from cachekit.events import Asked
+from cachekit.model import Expect, Traits
 from cachekit.replay import Fault, Manner, Request, Response
 from cachekit.warming.pace import Concurrency, Rate
 
@@ -28,21 +29,32 @@ TIMED_OUT = frozenset({Fault.TIMEOUT, Fault.CONNECT_TIMEOUT, Fault.FIRST_BYTE_TI
 
 
 class Way(Manner):
-    """What all targets of one node, variant and traits share. `personal` ones carry credentials."""
+    """What all targets of one pass, node, variant and traits share.
 
-    __slots__ = ("expect", "lane", "personal", "traits", "variant")
+    `personal` ones carry credentials: they are no hits to be counted, and must not become any.
+    """
+
+    __slots__ = ("asked", "expect", "lane", "needs_body", "personal", "traits")
 
     def __init__(
-        self, lane: "Lane", manner: Manner, *, variant: Variant, traits: Traits, expect: Expect
+        self,
+        lane: "Lane",
+        manner: Manner,
+        asked: Asked,
+        *,
+        traits: Traits,
+        expect: Expect,
+        personal: bool,
     ) -> None:
         super().__init__(
             manner.route, manner.headers, method=manner.method, keep_head=manner.keep_head
         )
         self.lane = lane
-        self.variant = variant.name
-        self.personal = variant.personal or traits.personal
+        self.asked = asked
         self.traits = traits
         self.expect = expect
+        self.needs_body = expect.needs_body
+        self.personal = personal
 
 
 class Target(Request):
@@ -54,7 +66,7 @@ class Target(Request):
     def __init__(self, url: bytes, way: Way, ordinal: int) -> None:
         self.url = self.public_url = url
         self.manner = self.way = way
-        self.sink = self._keep if way.expect.needs_body else None
+        self.sink = self._keep if way.needs_body else None
         self.ordinal = ordinal
         self.retries = 0
         self.hops = 0
@@ -150,7 +162,7 @@ class Lane:
             return None
         target = self._due_retry(now) if self._retries else None
         if target is None:
-            target = self._next_target()
+            target = next(self._targets, None) or self._next_stage()
             if target is None:
                 return None
         self.in_flight += 1
@@ -173,7 +185,8 @@ class Lane:
 
     def has_left(self) -> bool:
         """Whether something was not asked; to be called when nothing is in flight any more."""
-        return bool(self._retries) or self._next_target() is not None
+        following = next(self._targets, None) or self._next_stage()
+        return bool(self._retries) or following is not None
 
     def pause(self, until: float) -> None:
         """Start nothing on this node before `until`."""
@@ -193,9 +206,6 @@ class Lane:
         self._targets, self._stages = iter(()), iter(())
         self._exhausted = True  # or a pause of the lane would still be waited for
         self._retries.clear()
-
-    def _next_target(self) -> Target | None:
-        return next(self._targets, None) or self._next_stage()
 
     def _next_stage(self) -> Target | None:
         """Go on to the next stage that has targets, once the last one is done."""

@@ -82,7 +82,7 @@ class PassTally:
         if done.ok:
             self.ok += 1
             self.latencies.add(done.seconds)
-        if done.counts_for_hit:
+        if done.asked.counts_for_hit:
             self.counted += 1
             if done.verdict is Verdict.HIT:
                 self.hits += 1
@@ -133,17 +133,18 @@ class Tally:
 
     def add(self, done: TargetDone) -> bool:
         """Count one target in one pass, and say whether a report may name it."""
-        self._passes[done.pass_name][done.node].add(done)
+        asked = done.asked
+        self._passes[asked.pass_name][asked.node].add(done)
         if done.reasons:
             self._add_reasons(done)
         if not done.ok:
             self._add_failure(done)
-        if done.required:
+        if asked.required:
             self._add_required(done)
         slow = done.seconds > self._fast
         if slow:
             self._add_slow(done)
-        return slow or done.required or bool(done.reasons)
+        return slow or asked.required or bool(done.reasons)
 
     def node_results(self) -> tuple[NodeResult, ...]:
         """Freeze the counts of each node."""
@@ -217,7 +218,11 @@ class Tally:
         named = f"{shown_url(done.url)} on {done.node}"
         if not done.ok:
             self.required_failures.append(named)
-        elif done.pass_name == VERIFY and done.counts_for_hit and done.verdict is not Verdict.HIT:
+        elif (
+            done.pass_name == VERIFY
+            and done.asked.counts_for_hit
+            and done.verdict is not Verdict.HIT
+        ):
             self.required_not_hit.append(named)
 
     def _add_slow(self, done: TargetDone) -> None:

@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
 from cachekit.model import Verdict
 from cachekit.settings import VerdictRule
@@ -265,6 +264,8 @@ def _time_of(head: bytes, header: str) -> float | None:
     values = header_values(head, header)
     if not values:
         return None
+    from email.utils import parsedate_to_datetime
+
     try:
         return parsedate_to_datetime(values[-1]).timestamp()
     except (ValueError, TypeError, LookupError, OverflowError):

@@ -11,6 +11,7 @@ from typing import cast
 from cachekit.events import (
     FILL,
     VERIFY,
+    Asked,
     Event,
     Listener,
     NodeAbandoned,
@@ -219,8 +220,9 @@ class _Run:
         return False
 
     def _done(self, done: TargetDone, lane: Lane) -> None:
-        if done.ok and done.pass_name == FILL:
-            self._progress[done.node].ok[done.ordinal] = 1
+        asked = done.asked
+        if done.ok and asked.pass_name == FILL:
+            self._progress[asked.node].ok[done.ordinal] = 1
         self._record.add(done, notable=self._tally.add(done))
         for listener in self._listeners:
             listener(done)
@@ -243,7 +245,7 @@ class _Run:
             rate=warm.rate,
             max_error_rate=warm.max_error_rate,
         )
-        ways = _ways(self._plan, node, lane)
+        ways = _ways(self._plan, node, lane, name)
         wanted = self._progress[node.name].wanted(name, float(warm.verify))
         # One variant after the other: nginx loses entries that differ only by Vary when they are
         # filled at the same time.
@@ -257,8 +259,10 @@ class _Run:
         place: int,
     ) -> Iterator[Target]:
         number, step = place, len(self._plan.variants)
+        way, of_traits = None, None
         for url, traits in self._plan.urls:
-            way = ways(traits)[place]
+            if traits is not of_traits:
+                way, of_traits = ways(traits)[place], traits
             if way is not None and (wanted is None or wanted(number)):
                 yield Target(url, way, number)
             number += step
@@ -319,22 +323,31 @@ class _Run:
         return wrong
 
 
-def _ways(plan: WarmPlan, node: Node, lane: Lane) -> Callable[[Traits], list[Way | None]]:
+def _ways(
+    plan: WarmPlan, node: Node, lane: Lane, pass_name: str
+) -> Callable[[Traits], list[Way | None]]:
     """Make one Way per variant for each kind of traits; None where it is not asked."""
     route, known = route_to(node, plan.site), dict[int, list[Way | None]]()
 
     def way(traits: Traits, variant: Variant) -> Way:
         expect = _expectation(plan, traits)
-        # Without a verify pass no proof is wanted, and reading headers costs a fifth of the speed.
-        keep_head = (
-            bool(plan.settings.warm.verify)
-            or expect.needs_body
-            or variant.personal
-            or traits.personal
+        personal = variant.personal or traits.personal
+        # Without a verify pass no proof is wanted, and nobody reads the headers.
+        keep_head = bool(plan.settings.warm.verify) or expect.needs_body or personal
+        return Way(
+            lane,
+            Manner(route, header_lines(plan.settings, variant, traits), keep_head=keep_head),
+            Asked(
+                pass_name,
+                node.name,
+                variant.name,
+                counts_for_hit=traits.cacheable and not personal,
+                required=traits.required,
+            ),
+            traits=traits,
+            expect=expect,
+            personal=personal,
         )
-        headers = header_lines(plan.settings, variant, traits)
-        manner = Manner(route, headers, keep_head=keep_head)
-        return Way(lane, manner, variant=variant, traits=traits, expect=expect)
 
     def ways(traits: Traits) -> list[Way | None]:
         # Traits are shared and outlive the run, so their identity is a cheap key for the hot path.

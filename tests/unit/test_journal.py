@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ def test_what_was_recorded_is_read_again(tmp_path: Path) -> None:
     record.add(notable, notable=True)
     record.close()
     first, second = journal.resume(tmp_path, "key", "digest").records()
-    assert first == done_of(ordinal=7, variant='mo"bile', seconds=0.25, retries=1, url=b"")
-    assert second == notable
+    assert asdict(first) == asdict(replace(plain, url=b""))
+    assert asdict(second) == asdict(notable)
 
 
 def test_lines_reach_the_kernel_with_each_flush(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_a_hit_of_what_must_not_be_cached_is_told() -> None:
     target = target_of(traits=Traits(cacheable=False, required=True))
     done = judge("X-Cache: HIT", target=target)
     assert (done.ok, done.reasons) == (True, ("unexpected-hit",))
-    assert (done.counts_for_hit, done.required) == (False, True)
+    assert (done.asked.counts_for_hit, done.asked.required) == (False, True)
 
 
 @pytest.mark.parametrize("header", ["Cookie: id=7", "authorization: Basic x"])
@@ -102,7 +102,7 @@ def test_personal_pages_say_why_they_are_no_hit(header: str) -> None:
     done = judge("X-Cache: MISS", target=target)
     assert done.verdict is Verdict.UNCACHEABLE
     assert done.reasons == (header.partition(":")[0].lower(),)
-    assert not done.counts_for_hit
+    assert not done.asked.counts_for_hit
 
 
 @pytest.mark.parametrize("verifying", [False, True])
