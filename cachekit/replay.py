@@ -25,6 +25,7 @@ from cachekit.model import DEFAULT_PORTS, Node, Site
 # slower.
 _MAX_IDLE_CONNECTIONS = 500
 _SWEEP_SECONDS = 0.1
+_LANDED_AT_ONCE = 16
 _STATUS, _FIRST_BYTE, _TOTAL = (
     pycurl.RESPONSE_CODE,
     pycurl.STARTTRANSFER_TIME,
@@ -255,8 +256,6 @@ class _Loop:
             _, active = multi.perform()
             if active < len(flying):
                 yield from self._drain()
-                self._refill()
-                multi.perform()
             elif self._free_slots:
                 self._refill()
             if time.monotonic() >= self._next_sweep:
@@ -297,15 +296,22 @@ class _Loop:
             add(handle)
 
     def _drain(self) -> Iterator[Response]:
+        """Land what is complete, and send the next ones after every few.
+
+        All at once would keep answers that came together together: they would be asked for together
+        again, each waiting for all the others to be judged, a twentieth of an origin's 30 ms.
+        """
         queued = 1
         while queued:
-            queued, complete, failed = self._multi.info_read()
+            queued, complete, failed = self._multi.info_read(_LANDED_AT_ONCE)
             for handle in complete:
                 yield self._land(handle)
             for handle, code, message in failed:
                 response = self._land(handle)
                 _explain(response, code, message)
                 yield response
+            self._refill()
+            self._multi.perform()
 
     def _land(self, handle: Any) -> Response:
         getinfo, head = handle.getinfo, handle.head

@@ -211,8 +211,8 @@ class _Busy:
 
 def _machine_cpu_seconds() -> float:
     with Path("/proc/stat").open() as file:
-        user, nice, system, _idle, _wait, irq, softirq = map(int, file.readline().split()[1:8])
-    return (user + nice + system + irq + softirq) / _CLOCK_TICKS
+        user, nice, system, _idle, _wait, *rest = map(int, file.readline().split()[1:9])
+    return (user + nice + system + sum(rest)) / _CLOCK_TICKS
 
 
 def _session_cpu_seconds(session: int) -> float:
