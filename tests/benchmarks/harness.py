@@ -15,6 +15,8 @@ COMMAND = Path(sys.executable).with_name("cachekit")
 DISTURBED_CORES = 0.2
 _GLANCE_SECONDS = 0.25
 _SHORT_SECONDS = 1.0
+# As installed: with byte code on disk, which a developer's environment may forbid.
+_ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -152,6 +154,7 @@ def run(contestant: Contestant, server: Counting | None) -> Ran:
         began = time.monotonic()
         process = subprocess.Popen(
             argv,
+            env=_ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=output if contestant.keep_output else subprocess.DEVNULL,
             stderr=output if contestant.keep_output else subprocess.DEVNULL,
@@ -239,12 +242,12 @@ def cpu_microseconds(rans: Sequence[Ran]) -> float:
 
 def at_least(name: str, measured: float, bar: float) -> Bar:
     """Judge a ratio that must reach its bar."""
-    return Bar(name, f"{measured:.2f}", f">= {bar:g}", measured >= bar)
+    return Bar(name, f"{measured:.3f}", f">= {bar:g}", measured >= bar)
 
 
 def at_most(name: str, measured: float, bar: float, unit: str = "") -> Bar:
     """Judge a number that must not pass its bar."""
-    return Bar(name, f"{measured:.2f}{unit}", f"<= {bar:g}{unit}", measured <= bar)
+    return Bar(name, f"{measured:.4g}{unit}", f"<= {bar:g}{unit}", measured <= bar)
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -25,10 +25,10 @@ URLS = 100_000
 AT_ONCE = 50
 BARS = {"curl --parallel": 1.5, "hey": 0.95, "siege -b": 2.0, "wrk -t1": 0.4}
 
-# Keep-alive and no parsing of pages: siege at its best.
+# No parsing of pages: siege at its best. Its own default is a new connection for each request.
 _SIEGERC = """\
 protocol = HTTP/1.1
-connection = keep-alive
+connection = {connection}
 parser = false
 logging = false
 verbose = false
@@ -63,8 +63,6 @@ def _contestants(bench: Bench, server: StaticNginx) -> list[Contestant]:
     discarding = 'url = "{}"\noutput = "/dev/null"\n'
     config = write(bench.new_path("-curl.txt"), URLS, site, discarding)
     bare_config = write(bench.new_path("-curl.txt"), URLS, site, 'url = "{}"\n')
-    siege = bench.new_path("-siegerc")
-    siege.write_text(_SIEGERC)
     script = bench.new_path("-wrk.lua")
     script.write_text(_WRK.format(urls=URLS))
 
@@ -92,20 +90,25 @@ def _contestants(bench: Bench, server: StaticNginx) -> list[Contestant]:
             keep_output=False,
         ),
         Contestant(name="hey", argv=lambda: hey, requests=URLS),
-        Contestant(
-            name="siege -b",
-            argv=lambda: _siege(siege, plain),
-            claims=lambda output: int(_siege_facts(output)["transactions"]),
-        ),
+        _siege(bench, "siege -b", "keep-alive", plain),
+        # For information: as it comes, with a new connection for each request.
+        _siege(bench, "siege, default", "close", plain),
         Contestant(name="wrk -t1", argv=lambda: wrk, claims=_wrk_requests, slack=AT_ONCE),
     ]
 
 
-def _siege(config: Path, plain: Path) -> list[str]:
+def _siege(bench: Bench, name: str, connection: str, plain: Path) -> Contestant:
+    config = bench.new_path("-siegerc")
+    config.write_text(_SIEGERC.format(connection=connection))
     # It wants a home of its own to write to, and one round of the list shared by its users.
     home = ["env", f"HOME={config.parent}", f"PATH={os.environ['PATH']}"]
     siege = ["siege", "-R", str(config), "-b", "-q", "-j", "-c", str(AT_ONCE)]
-    return [*home, *siege, "-r", str(URLS // AT_ONCE), "-f", str(plain)]
+    argv = [*home, *siege, "-r", str(URLS // AT_ONCE), "-f", str(plain)]
+    return Contestant(
+        name=name,
+        argv=lambda: argv,
+        claims=lambda output: int(_siege_facts(output)["transactions"]),
+    )
 
 
 def _siege_facts(output: str) -> dict[str, float]:
