@@ -22,9 +22,10 @@ _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 def parse_seconds(written: object) -> float:
     """Read `500ms`, `30s`, `2m`, `1h`, `1d`; a bare number is seconds. Raises ValueError."""
     if isinstance(written, str) and (match := _DURATION.fullmatch(written.strip())):
-        return float(match[1]) * _SECONDS[match[2]]
-    number = _bare_number(written)
-    if number is None or number < 0:
+        number: float | None = float(match[1]) * _SECONDS[match[2]]
+    else:
+        number = _bare_number(written)
+    if number is None or number < 0 or not math.isfinite(number):
         raise ValueError("expected a duration such as 500ms, 30s, 2m or 1h")
     return number
 
@@ -50,9 +51,11 @@ def parse_share(written: object) -> Fraction:
 def parse_bytes(written: object) -> int:
     """Read `64k`, `10M`, `1G` (powers of 1024); a bare number is bytes. Raises ValueError."""
     if isinstance(written, str) and (match := _SIZE.fullmatch(written.strip())):
-        return int(float(match[1]) * _BYTES[match[2][0].lower()])
-    number = _bare_number(written)
-    if number is None or number < 0 or number != int(number):
+        number: float | None = float(match[1]) * _BYTES[match[2][0].lower()]
+    else:
+        number = _bare_number(written)
+        number = None if number is None or number % 1 else number
+    if number is None or number < 0 or not math.isfinite(number):
         raise ValueError("expected a size such as 64k, 10M or 1G")
     return int(number)
 

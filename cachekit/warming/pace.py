@@ -1,9 +1,10 @@
 """How fast a node is asked: concurrency, fixed or found, and requests per second.
 
 Auto concurrency is TCP's slow start and AIMD (Chiu & Jain 1989; RFC 5681) counted in rounds of
-answers instead of round trips, with one addition: growth pauses while latency says that requests
-only queue. Of the published schemes tried (Gradient2, Vegas, pure AIMD) it alone stayed near the
-best fixed level on every origin; `make bench` repeats it.
+answers instead of round trips. A refusal is explicit news of congestion and takes off a fifth (RFC
+8511), not half. One addition: growth pauses while latency says that requests only queue. Of the
+published schemes tried (Gradient2, Vegas, pure AIMD) it alone stayed near the best fixed level on
+every origin; `make bench` repeats it.
 """
 
 from typing import Protocol
@@ -11,7 +12,8 @@ from typing import Protocol
 _START = 8
 _FLOOR = 16
 _MIN_ROUND = 8
-_DROP = 0.7
+_SLOW_START_DROP = 0.5
+_DROP = 0.8
 _QUEUEING = 2.0
 _OVERLOADED = 4.0
 _RELIEF = 0.9
@@ -49,9 +51,10 @@ class Auto:
 
     One round is as many answers as the limit. The first rounds double the limit until a drop or
     until the mean latency passes twice the baseline; from then on each round adds one, or holds
-    while the latency is above that mark. A drop multiplies by 0.7, at most every second round. The
-    baseline is the lowest mean seen, of a whole round rather than of one request: on an origin with
-    scattered latency the single lowest value would hold the limit down for ever.
+    while the latency is above that mark. A drop multiplies by 0.8, at most every second round; the
+    drop that ends slow start halves, to the last level that was good. The baseline is the lowest
+    mean seen, of a whole round rather than of one request: on an origin with scattered latency the
+    single lowest value would hold the limit down for ever.
     """
 
     def __init__(self, most: int) -> None:
@@ -73,10 +76,11 @@ class Auto:
 
     def dropped(self) -> None:
         """Leave slow start and shrink, unless that happened a moment ago."""
+        factor = _SLOW_START_DROP if self._slow_start else _DROP
         self._slow_start = False
         self._saw_drop = True
         if self._rounds_since_drop >= 2:
-            self.limit = max(1, int(self.limit * _DROP))
+            self.limit = max(1, int(self.limit * factor))
             self._rounds_since_drop = 0
 
     def _close_round(self) -> None:
