@@ -7,9 +7,8 @@ from typing import Any
 from cachekit.events import FILL, Asked, TargetDone
 from cachekit.model import PLAIN, Expect, Traits, Verdict
 from cachekit.replay import Fault, Manner, Request, Response, Route
-from cachekit.warming.judge import NOTHING_SPECIAL
+from cachekit.warming.lane import NOTHING_SPECIAL, Lane, Target, Way
 from cachekit.warming.pace import Concurrency, Fixed
-from cachekit.warming.schedule import Lane, Target, Way
 
 ROUTE = Route()
 

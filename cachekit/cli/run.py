@@ -17,7 +17,7 @@ from cachekit.events import Listener
 from cachekit.reports import machine, text
 from cachekit.results import WarmReport
 from cachekit.warming.plan import WarmPlan, plan_warm
-from cachekit.warming.schedule import Stop
+from cachekit.warming.stop import Stop
 from cachekit.warming.warmer import run_warm
 
 _SIGNALS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}

@@ -3,7 +3,7 @@
 A source is one frozen dataclass: its fields are its keys in `warmlists:`, its entry-point name
 (group `cachekit.sources`) is the key that chooses it, and `entries` reads it. Common keys of a warm
 list (`include`, `limit`, `expect`, …) are not its business, nor are hosts, duplicates and order:
-those are applied to all sources alike by `cachekit.warming.targets`.
+those are applied to all sources alike by `cachekit.warming.collect`.
 """
 
 import tempfile

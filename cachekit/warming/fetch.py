@@ -10,7 +10,7 @@ from cachekit.errors import SourceError
 from cachekit.model import Node, Site, shown, shown_url
 from cachekit.replay import Batch, Manner, Request, Response, Terms, replay, route_to
 from cachekit.sources.base import MAX_FETCHED_BYTES, new_body
-from cachekit.warming.schedule import Stop
+from cachekit.warming.stop import Stop
 
 _MAX_HOPS = 5
 

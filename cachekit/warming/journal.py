@@ -2,9 +2,9 @@
 
 `kill -9` loses only what was in flight.
 
-A run is a folder under STATE_DIR/runs: `run.json` says what it warms, `targets.jsonl` has one line
-per finished target. The report of a resumed run is made by replaying these lines, so it covers both
-runs.
+A run is a folder under STATE_DIR/runs: `run.json` says what it warms, `targets.jsonl` names the
+finished targets, those that are alike on one line. The report of a resumed run is made by replaying
+these lines, so it covers both runs.
 """
 
 import json
@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from cachekit.model import Verdict, shown_url
 _FORMAT = 1
 _KEPT_RUNS = 20
 _RESUMABLE_SECONDS = 7 * 86400
+_Alike = tuple[Asked, int, Verdict, int]
+"""What targets have in common that share a line: `asked`, status, verdict, retries."""
 
 
 class Journal:
@@ -36,7 +38,9 @@ class Journal:
         self.folder = folder
         self.run = run
         self._lines: list[str] = []
-        self._prefixes: dict[Asked, str] = {}
+        self._alike: dict[_Alike, list[int]] = {}
+        # What a line begins with, which is the same for thousands.
+        self._beginning = cache(lambda alike: json.dumps(_alike_row(alike))[:-1])
         self._file = os.open(
             self.folder / "targets.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600
         )
@@ -50,33 +54,36 @@ class Journal:
     def add(self, done: TargetDone, *, notable: bool) -> None:
         """Record one finished target; what reports may say of it only if it is `notable`.
 
-        One that is not is ok and has no reasons: a few bytes say all of it.
+        One that is not is ok and has no reasons; those that are alike share a line.
         """
-        prefix = self._prefixes.get(done.asked)
-        if prefix is None:
-            prefix = self._prefixes[done.asked] = json.dumps(_asked_row(done.asked))[:-1]
         if notable:
-            self._lines.append(f"{prefix},{json.dumps(_row(done))[1:]}\n")
-        else:
-            self._lines.append(
-                f"{prefix},{done.ordinal},{int(done.seconds * 1e6)},{done.status},"
-                f'"{done.verdict}",{done.retries}]\n'
-            )
+            self._lines.append(f"{json.dumps(_row(done))}\n")
+            return
+        key = (done.asked, done.status, done.verdict, done.retries)
+        alike = self._alike.get(key)
+        if alike is None:
+            alike = self._alike[key] = []
+        alike += (done.ordinal, int(done.seconds * 1e6))
 
     def flush(self) -> None:
         """Hand all lines to the kernel, where they outlive this process. Raises JournalError."""
-        if self._lines:
-            data, self._lines = "".join(self._lines).encode(), []
-            with _recorded(self.folder):
-                while data:
-                    data = data[os.write(self._file, data) :]
+        if not (self._lines or self._alike):
+            return
+        for key, numbers in self._alike.items():
+            self._lines.append(f"{self._beginning(key)},{numbers}]\n")
+        data = "".join(self._lines).encode()
+        self._lines.clear()
+        self._alike.clear()
+        with _recorded(self.folder):
+            while data:
+                data = data[os.write(self._file, data) :]
 
     def records(self) -> Iterator[TargetDone]:
         """Read what earlier runs recorded, in order."""
         with (self.folder / "targets.jsonl").open(encoding="utf-8", errors="replace") as file:
             for line in file:
                 try:
-                    yield _done(json.loads(line))
+                    yield from _done(json.loads(line))
                 except (ValueError, LookupError, TypeError, AttributeError):
                     continue  # a line torn by a kill: its target is asked again
 
@@ -158,13 +165,15 @@ def _asked_row(asked: Asked) -> list[Any]:
     ]
 
 
+def _alike_row(alike: _Alike) -> list[Any]:
+    asked, *said = alike
+    return [*_asked_row(asked), *said]
+
+
 def _row(done: TargetDone) -> list[Any]:
     return [
-        done.ordinal,
-        int(done.seconds * 1e6),
-        done.status,
-        done.verdict.value,
-        done.retries,
+        *_alike_row((done.asked, done.status, done.verdict, done.retries)),
+        [done.ordinal, int(done.seconds * 1e6)],
         int(done.ok),
         shown_url(done.url),  # a password in it must not reach the disk
         list(done.reasons),
@@ -172,26 +181,29 @@ def _row(done: TargetDone) -> list[Any]:
     ]
 
 
-@lru_cache
+@cache
 def _asked(pass_name: str, node: str, variant: str, counts: int, required: int) -> Asked:
     return Asked(pass_name, node, variant, counts_for_hit=bool(counts), required=bool(required))
 
 
-def _done(row: list[Any]) -> TargetDone:
-    ordinal, microseconds, status, verdict, retries, *notable = row[5:]
+def _done(row: list[Any]) -> list[TargetDone]:
+    status, verdict, retries, numbers, *notable = row[5:]
     ok, url, reasons, detail = notable or (1, "", (), "")
-    return TargetDone(
-        asked=_asked(*row[:5]),
-        ordinal=ordinal,
-        url=url.encode(),
-        ok=bool(ok),
-        verdict=Verdict(verdict),
-        status=status,
-        seconds=microseconds / 1e6,
-        retries=retries,
-        reasons=tuple(reasons),
-        detail=detail,
-    )
+    return [
+        TargetDone(
+            asked=_asked(*row[:5]),
+            ordinal=ordinal,
+            url=url.encode(),
+            ok=bool(ok),
+            verdict=Verdict(verdict),
+            status=status,
+            seconds=microseconds / 1e6,
+            retries=retries,
+            reasons=tuple(reasons),
+            detail=detail,
+        )
+        for ordinal, microseconds in zip(numbers[::2], numbers[1::2], strict=True)
+    ]
 
 
 def _new_folder(runs: Path, name: str) -> Path:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from cachekit.events import VERIFY, TargetDone
 from cachekit.model import Expect, Site, Verdict, has_userinfo, shown_url
 from cachekit.replay import Response
-from cachekit.warming.schedule import Target
+from cachekit.warming.lane import Target
 from cachekit.warming.verdicts import (
     FORBIDS_STORING,
     NO_SIGNAL,
@@ -19,8 +19,8 @@ from cachekit.warming.verdicts import (
 )
 
 MAX_HOPS = 10
+_HIT = Verdict.HIT
 _MUCH_FASTER = 4
-NOTHING_SPECIAL = Expect()
 _DECODED_BYTES = 8 * 1024**2
 _LOGIN = re.compile(
     rb"(?i)[/?&=_-](log-?in|sign-?in|sso|auth|authenticate|session/new)(?=[/?&=._-]|$)"
@@ -54,15 +54,17 @@ class Judge:
 
     def done(self, target: Target, response: Response) -> TargetDone:
         """Judge one final answer."""
-        signal = self._classify(response.head)
-        way = target.way
+        way, head = target.way, response.head
+        signal = self._classify(head) if head else NO_SIGNAL
         verdict, detail = signal.verdict, signal.shown
-        reasons = self._failures(target, response, signal)
+        reasons: tuple[str, ...] = ()
+        if response.fault or not way.is_plain or target.hops or not 200 <= response.status < 300:
+            reasons = self._failures(target, response, signal)
         ok = not reasons
         if not ok:
             detail = _failure_detail(response, signal)
             verdict = Verdict.UNKNOWN if reasons == ("not-decodable",) else Verdict.ERROR
-        elif verdict is Verdict.HIT:
+        elif verdict is _HIT:
             reasons = () if way.traits.cacheable else ("unexpected-hit",)
         elif self._verifying:
             reasons, verdict = self._why_not_hit(target, response, signal)
@@ -82,9 +84,7 @@ class Judge:
     def _failures(self, target: Target, response: Response, signal: Signal) -> tuple[str, ...]:
         if response.fault is not None:
             return (response.fault.value,)
-        way, good = target.way, 200 <= response.status < 300
-        if good and way.expect is NOTHING_SPECIAL and not (way.personal or target.hops):
-            return ()
+        way = target.way
         reasons = list(self._status_failures(target, response))
         if way.personal and signal.verdict is Verdict.HIT:
             reasons.append("leak")

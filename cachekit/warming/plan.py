@@ -16,9 +16,9 @@ from cachekit.replay import Terms
 from cachekit.results import PlanFacts
 from cachekit.settings import Settings, WarmList, WarmSettings
 from cachekit.sources.base import Surroundings
+from cachekit.warming.collect import UrlSet, collect, stream
 from cachekit.warming.fetch import through
-from cachekit.warming.schedule import Stop
-from cachekit.warming.targets import UrlSet, collect, stream
+from cachekit.warming.stop import Stop
 
 _EXAMPLES = 10
 _Named = TypeVar("_Named")

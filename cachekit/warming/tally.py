@@ -4,61 +4,73 @@ import heapq
 from collections import Counter
 from collections.abc import Mapping
 
-from cachekit.events import FILL, VERIFY, TargetDone
+from cachekit.events import FILL, VERIFY, Asked, TargetDone
 from cachekit.model import Verdict, shown, shown_url
 from cachekit.results import Latency, NodeResult, PassResult, ReasonCount, TargetResult
 from cachekit.warming.reasons import explain
 
 _TICKS_PER_SECOND = 20_000
 _LONGEST_TICKS = 3600 * _TICKS_PER_SECOND
+_COUNT_AT = 1000
 _FOLD_AT = 20_000
 _EXAMPLES = 3
 _SLOWEST = 5
+_NAMED = 5
+_HIT = Verdict.HIT
 
 
 class Latencies:
     """Times at a resolution of 50 microseconds, merged into an HDR histogram only when read."""
 
     def __init__(self) -> None:
-        self.counts: dict[int, int] = {}
+        self._new: list[float] = []
+        self._counts: Counter[int] = Counter()
 
     def add(self, seconds: float) -> None:
         """Count one time."""
-        ticks = int(seconds * _TICKS_PER_SECOND)
-        counts = self.counts
-        counts[ticks] = counts.get(ticks, 0) + 1
-        if len(counts) > _FOLD_AT:
-            self._fold()
+        self._new.append(seconds)
+        if len(self._new) >= _COUNT_AT:
+            self._count()
 
     def merge(self, other: "Latencies") -> None:
         """Count all of another's times too."""
-        for ticks, count in other.counts.items():
-            self.counts[ticks] = self.counts.get(ticks, 0) + count
-        if len(self.counts) > _FOLD_AT:
-            self._fold()
+        self._counts.update(other.counts())
+        self._bound()
+
+    def counts(self) -> Mapping[int, int]:
+        """How often each time was seen, in ticks."""
+        self._count()
+        return self._counts
 
     def result(self) -> Latency:
         """Read the percentiles, to three significant digits."""
         from hdrh.histogram import HdrHistogram
 
-        if not self.counts:
+        counts = self.counts()
+        if not counts:
             return Latency()
         histogram = HdrHistogram(1, _LONGEST_TICKS, 3)
-        for ticks, count in self.counts.items():
+        for ticks, count in counts.items():
             histogram.record_value(max(1, min(ticks, _LONGEST_TICKS)), count)
         found = histogram.get_percentile_to_value_dict([50, 95, 99, 100])
         p50, p95, p99, longest = (ticks / _TICKS_PER_SECOND for ticks in found.values())
-        count = sum(self.counts.values())
-        return Latency(count=count, p50=p50, p95=p95, p99=p99, longest=longest)
+        return Latency(count=sum(counts.values()), p50=p50, p95=p95, p99=p99, longest=longest)
 
-    def _fold(self) -> None:
+    def _count(self) -> None:
+        # Many at once: that costs a quarter of counting each as it comes.
+        self._counts.update([int(seconds * _TICKS_PER_SECOND) for seconds in self._new])
+        self._new.clear()
+        self._bound()
+
+    def _bound(self) -> None:
         """Round to three significant digits: memory stays bounded however the times scatter."""
-        folded: dict[int, int] = {}
-        for ticks, count in self.counts.items():
+        if len(self._counts) <= _FOLD_AT:
+            return
+        folded: Counter[int] = Counter()
+        for ticks, count in self._counts.items():
             step = 10 ** max(0, len(str(ticks)) - 3)
-            rounded = (ticks + step // 2) // step * step
-            folded[rounded] = folded.get(rounded, 0) + count
-        self.counts = folded
+            folded[(ticks + step // 2) // step * step] += count
+        self._counts = folded
 
 
 class PassTally:
@@ -77,14 +89,12 @@ class PassTally:
         """Count one target."""
         self.asked += 1
         self.verdicts[done.verdict] += 1
-        if done.retries:
-            self.retries += done.retries
         if done.ok:
             self.ok += 1
             self.latencies.add(done.seconds)
         if done.asked.counts_for_hit:
             self.counted += 1
-            if done.verdict is Verdict.HIT:
+            if done.verdict is _HIT:
                 self.hits += 1
 
     def merge(self, other: "PassTally") -> None:
@@ -110,6 +120,47 @@ class PassTally:
         )
 
 
+class Named:
+    """The first few of something by name, and how many there are."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[str] = []
+
+    def add(self, name: str) -> None:
+        """Count one."""
+        self.count += 1
+        if self.count <= _NAMED:
+            self._first.append(name)
+
+    def listed(self) -> list[str]:
+        """Name them, and say how many more there are."""
+        more = self.count - len(self._first)
+        return [*self._first, f"and {more:,} more"] if more else list(self._first)
+
+
+class Required:
+    """How the required URLs fared."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.failed = Named()
+        self.not_hit = Named()
+
+    def add(self, done: TargetDone) -> None:
+        """Count one required target."""
+        self.asked += done.pass_name == FILL
+        named = f"{shown_url(done.url)} on {done.node}"
+        if not done.ok:
+            self.failed.add(named)
+        elif (
+            done.pass_name == VERIFY
+            and done.asked.counts_for_hit
+            and done.verdict is not Verdict.HIT
+        ):
+            self.not_hit.add(f"{named} (no hit)")
+
+
 class Tally:
     """The whole run: per node and pass, with reasons, failures and the slowest."""
 
@@ -120,31 +171,34 @@ class Tally:
         self._fill = {name: PassTally() for name in nodes}
         self._verify = {name: PassTally() for name in nodes}
         self._passes = {FILL: self._fill, VERIFY: self._verify}
+        self._known: dict[Asked, PassTally] = {}
         self._fast = -1.0
         self._reasons: dict[tuple[str, bool], tuple[list[int], list[str]]] = {}
         self._slowest: list[tuple[float, int, TargetDone]] = []
         self._sequence = 0
         self.failures: list[TargetResult] = []
         self.failures_cut = 0
-        self.required_failures: list[str] = []
-        self.required_not_hit: list[str] = []
-        self.required_asked = 0
+        self.required = Required()
         self.abandoned: dict[str, str] = {}
 
     def add(self, done: TargetDone) -> bool:
         """Count one target in one pass, and say whether a report may name it."""
         asked = done.asked
-        self._passes[asked.pass_name][asked.node].add(done)
+        self._pass_of(asked).add(done)
         if done.reasons:
             self._add_reasons(done)
         if not done.ok:
             self._add_failure(done)
         if asked.required:
-            self._add_required(done)
+            self.required.add(done)
         slow = done.seconds > self._fast
         if slow:
             self._add_slow(done)
         return slow or asked.required or bool(done.reasons)
+
+    def retried(self, asked: Asked, times: int = 1) -> None:
+        """Count retries as they are made: a target may never get its final answer."""
+        self._pass_of(asked).retries += times
 
     def node_results(self) -> tuple[NodeResult, ...]:
         """Freeze the counts of each node."""
@@ -186,6 +240,12 @@ class Tally:
         ranked = sorted(self._slowest, key=lambda item: -item[0])
         return tuple(done.result() for _, _, done in ranked)
 
+    def _pass_of(self, asked: Asked) -> PassTally:
+        found = self._known.get(asked)
+        if found is None:
+            found = self._known[asked] = self._passes[asked.pass_name][asked.node]
+        return found
+
     def _result(
         self, name: str, address: str, fill: PassTally, verify: PassTally, targets: int
     ) -> NodeResult:
@@ -212,18 +272,6 @@ class Tally:
             self.failures.append(done.result())
         else:
             self.failures_cut += 1
-
-    def _add_required(self, done: TargetDone) -> None:
-        self.required_asked += done.pass_name == FILL
-        named = f"{shown_url(done.url)} on {done.node}"
-        if not done.ok:
-            self.required_failures.append(named)
-        elif (
-            done.pass_name == VERIFY
-            and done.asked.counts_for_hit
-            and done.verdict is not Verdict.HIT
-        ):
-            self.required_not_hit.append(named)
 
     def _add_slow(self, done: TargetDone) -> None:
         self._sequence += 1

@@ -1,9 +1,8 @@
 """Runs a plan: fill pass, verify pass, gate; with lock and journal, until done or stopped."""
 
-import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -11,7 +10,6 @@ from typing import cast
 from cachekit.events import (
     FILL,
     VERIFY,
-    Asked,
     Event,
     Listener,
     NodeAbandoned,
@@ -20,26 +18,23 @@ from cachekit.events import (
     RunPlanned,
     TargetDone,
 )
-from cachekit.model import Expect, Node, Traits, Variant
-from cachekit.replay import Fault, Manner, Response, replay, route_to
+from cachekit.model import Node
+from cachekit.replay import Fault, Response, replay
 from cachekit.results import Outcome, WarmReport
 from cachekit.settings import Settings
 from cachekit.warming import gate, journal
-from cachekit.warming.judge import NOTHING_SPECIAL, Judge, follow
+from cachekit.warming.judge import Judge, follow
+from cachekit.warming.lane import Lane, Target
 from cachekit.warming.lock import locked
+from cachekit.warming.marks import Marks
 from cachekit.warming.pace import Auto, Concurrency, Fixed
-from cachekit.warming.plan import WarmPlan, applicable, header_lines, plan_warm, terms_of
-from cachekit.warming.schedule import (
-    OVERLOADED_OR_BROKEN,
-    Lane,
-    Retries,
-    Schedule,
-    Stop,
-    Target,
-    Way,
-)
+from cachekit.warming.plan import WarmPlan, plan_warm, terms_of
+from cachekit.warming.retries import OVERLOADED_OR_BROKEN, Retries
+from cachekit.warming.schedule import Schedule
+from cachekit.warming.stop import Stop
 from cachekit.warming.tally import Tally
 from cachekit.warming.verdicts import Classifier
+from cachekit.warming.ways import Ways
 
 MAX_LISTED = 1000
 
@@ -95,33 +90,6 @@ def run_warm(
             record.close()
 
 
-class _Done:
-    """Which targets of one node are done, a byte each.
-
-    `ok` in the fill pass, so that they are worth verifying; `before` in a run that is resumed.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.ok = bytearray(size)
-        self.before: dict[str, bytearray] = {}
-
-    def add_before(self, done: TargetDone) -> None:
-        marks = self.before.setdefault(done.pass_name, bytearray(len(self.ok)))
-        marks[done.ordinal] = 1
-        if done.pass_name == FILL:
-            self.ok[done.ordinal] = done.ok
-
-    def wanted(self, pass_name: str, share: float) -> Callable[[int], object] | None:
-        """Give the test which ordinals a pass asks; None for all."""
-        before = self.before.get(pass_name)
-        if pass_name == FILL:
-            return None if before is None else lambda number: not before[number]
-        ok, sampled = self.ok, _sampled(share)
-        if before is None:
-            return ok.__getitem__ if share == 1 else lambda n: bool(ok[n]) and sampled(n)
-        return lambda n: bool(ok[n]) and not before[n] and sampled(n)
-
-
 class _Run:
     def __init__(
         self,
@@ -140,7 +108,7 @@ class _Run:
             {node.name: str(node.address) for node in plan.nodes}, plan.per_node, max_listed
         )
         size = len(plan.urls) * len(plan.variants)
-        self._progress = {node.name: _Done(size) for node in plan.nodes}
+        self._marks = {node.name: Marks(size) for node in plan.nodes}
         self._classifier = Classifier(self._warm.verdicts)
         self._retries = Retries(self._warm.retries)
         self._skipped = 0
@@ -161,7 +129,8 @@ class _Run:
     def _replay_journal(self) -> None:
         for done in self._record.records():
             self._tally.add(done)
-            self._progress[done.node].add_before(done)
+            self._tally.retried(done.asked, done.retries)
+            self._marks[done.node].add_before(done)
             self._skipped += done.pass_name == FILL
 
     def _planned(self) -> RunPlanned:
@@ -204,13 +173,13 @@ class _Run:
         """Say whether this is not the target's final answer, and queue it again if so."""
         lane = target.way.lane
         if response.fault is None and response.status < 300:
-            lane.concurrency.answered(response.seconds)
-            lane.note(error=False)
+            lane.answered(response.seconds)
             return False
         now = time.monotonic()
         if response.fault is not None:
             lane.note(error=True)
         if self._retries.after(response, target, now):
+            self._tally.retried(target.way.asked)
             return True
         if response.fault is None:
             lane.note(error=response.status in OVERLOADED_OR_BROKEN)
@@ -222,7 +191,7 @@ class _Run:
     def _done(self, done: TargetDone, lane: Lane) -> None:
         asked = done.asked
         if done.ok and asked.pass_name == FILL:
-            self._progress[asked.node].ok[done.ordinal] = 1
+            self._marks[asked.node].ok[done.ordinal] = 1
         self._record.add(done, notable=self._tally.add(done))
         for listener in self._listeners:
             listener(done)
@@ -245,35 +214,15 @@ class _Run:
             rate=warm.rate,
             max_error_rate=warm.max_error_rate,
         )
-        ways = _ways(self._plan, node, lane, name)
-        wanted = self._progress[node.name].wanted(name, float(warm.verify))
-        # One variant after the other: nginx loses entries that differ only by Vary when they are
-        # filled at the same time.
-        lane.feed(self._targets(ways, wanted, place) for place in range(len(self._plan.variants)))
+        wanted = self._marks[node.name].wanted(name, float(warm.verify))
+        lane.feed(Ways(self._plan, node, lane, name).stages(wanted))
         return lane
-
-    def _targets(
-        self,
-        ways: Callable[[Traits], list[Way | None]],
-        wanted: Callable[[int], object] | None,
-        place: int,
-    ) -> Iterator[Target]:
-        number, step = place, len(self._plan.variants)
-        way, of_traits = None, None
-        for url, traits in self._plan.urls:
-            if traits is not of_traits:
-                way, of_traits = ways(traits)[place], traits
-            if way is not None and (wanted is None or wanted(number)):
-                yield Target(url, way, number)
-            number += step
 
     def _expected(self, name: str) -> int:
         if name == FILL:
             return self._plan.targets - self._skipped
         share = float(self._warm.verify)
-        ok = sum(progress.ok.count(1) for progress in self._progress.values())
-        before = (progress.before.get(VERIFY, b"") for progress in self._progress.values())
-        return max(0, round(ok * share) - sum(marks.count(1) for marks in before))
+        return sum(marks.left_to_verify(share) for marks in self._marks.values())
 
     def _elapsed(self) -> float:
         return max(0.0, time.time() - float(self._record.run["started"]))
@@ -314,65 +263,11 @@ class _Run:
         )
 
     def _required_problems(self) -> list[str]:
-        wrong = list(self._tally.required_failures)
+        required = self._tally.required
+        wrong = required.failed.listed()
         if self._warm.gate.min_hit is not None:
-            wrong += [f"{named} (no hit)" for named in self._tally.required_not_hit]
-        missing = self._plan.required * len(self._plan.nodes) - self._tally.required_asked
+            wrong += required.not_hit.listed()
+        missing = self._plan.required * len(self._plan.nodes) - required.asked
         if missing:
             wrong.append(f"{missing} not asked")
         return wrong
-
-
-def _ways(
-    plan: WarmPlan, node: Node, lane: Lane, pass_name: str
-) -> Callable[[Traits], list[Way | None]]:
-    """Make one Way per variant for each kind of traits; None where it is not asked."""
-    route, known = route_to(node, plan.site), dict[int, list[Way | None]]()
-
-    def way(traits: Traits, variant: Variant) -> Way:
-        expect = _expectation(plan, traits)
-        personal = variant.personal or traits.personal
-        # Without a verify pass no proof is wanted, and nobody reads the headers.
-        keep_head = bool(plan.settings.warm.verify) or expect.needs_body or personal
-        return Way(
-            lane,
-            Manner(route, header_lines(plan.settings, variant, traits), keep_head=keep_head),
-            Asked(
-                pass_name,
-                node.name,
-                variant.name,
-                counts_for_hit=traits.cacheable and not personal,
-                required=traits.required,
-            ),
-            traits=traits,
-            expect=expect,
-            personal=personal,
-        )
-
-    def ways(traits: Traits) -> list[Way | None]:
-        # Traits are shared and outlive the run, so their identity is a cheap key for the hot path.
-        found = known.get(id(traits))
-        if found is None:
-            asked = applicable(plan.variants, traits)
-            found = [way(traits, v) if v in asked else None for v in plan.variants]
-            known[id(traits)] = found
-        return found
-
-    return ways
-
-
-def _expectation(plan: WarmPlan, traits: Traits) -> Expect:
-    wider = plan.settings.warm.expect
-    expect = wider if traits.expect is None else traits.expect.under(wider)
-    return NOTHING_SPECIAL if expect == NOTHING_SPECIAL else expect
-
-
-def _sampled(share: float) -> Callable[[int], bool]:
-    """Choose targets evenly scattered, and the same ones when a run is resumed."""
-    limit = int(share * 2**32)
-
-    def chosen(number: int) -> bool:
-        digest = hashlib.blake2b(number.to_bytes(8, "big"), digest_size=4).digest()
-        return int.from_bytes(digest, "big") < limit
-
-    return chosen

@@ -19,8 +19,11 @@ from cachekit.quantities import format_seconds, format_share, parse_bytes, parse
 from cachekit.replay import Fault, Manner, Request
 from cachekit.settings import VerdictRule
 from cachekit.warming.judge import Judge, decoded_text
+from cachekit.warming.lane import Lane, Target
 from cachekit.warming.pace import Auto, Rate
-from cachekit.warming.schedule import Lane, Retries, Schedule, Stop, Target
+from cachekit.warming.retries import Retries
+from cachekit.warming.schedule import Schedule
+from cachekit.warming.stop import Stop
 from cachekit.warming.tally import Latencies, Tally
 from cachekit.warming.verdicts import Classifier, reasons_not_hit
 from tests.asking import PATIENT, ask_all, manner_at

@@ -23,7 +23,7 @@ from cachekit.sources.sitemap import Sitemap
 from cachekit.sources.table import Table
 from cachekit.sources.url_list import UrlFile, Urls
 from cachekit.testing.sources import FakeSite
-from cachekit.warming.targets import collect, stream
+from cachekit.warming.collect import collect, stream
 
 SHOP = b"https://shop.example"
 MAP = "https://shop.example/sitemap.xml"

@@ -30,9 +30,34 @@ def test_what_was_recorded_is_read_again(tmp_path: Path) -> None:
     record.add(plain, notable=False)
     record.add(notable, notable=True)
     record.close()
-    first, second = journal.resume(tmp_path, "key", "digest").records()
+    found = journal.resume(tmp_path, "key", "digest").records()
+    first, second = sorted(found, key=lambda done: done.ordinal)
     assert asdict(first) == asdict(replace(plain, url=b""))
     assert asdict(second) == asdict(notable)
+
+
+def test_targets_that_are_alike_share_a_line_and_are_told_apart(tmp_path: Path) -> None:
+    record = started(tmp_path)
+    one, other = (done_of(node=name).asked for name in ("web1", "web2"))
+    kinds: list[dict[str, Any]] = [
+        {"asked": one},
+        {"asked": other},
+        {"asked": one, "status": 204},
+        {"asked": one, "verdict": Verdict.HIT},
+        {"asked": one, "retries": 1},
+    ]
+    dones = [
+        replace(done_of(ordinal=2 * place + again, seconds=0.001 * place), **kind)
+        for again in (0, 1)
+        for place, kind in enumerate(kinds)
+    ]
+    for done in dones:
+        record.add(done, notable=False)
+    record.close()
+    found = list(journal.resume(tmp_path, "key", "digest").records())
+    by_ordinal = [asdict(done) | {"url": b""} for done in sorted(dones, key=lambda d: d.ordinal)]
+    assert sorted(map(asdict, found), key=lambda d: d["ordinal"]) == by_ordinal
+    assert (record.folder / "targets.jsonl").read_bytes().count(b"\n") == len(kinds)
 
 
 def test_lines_reach_the_kernel_with_each_flush(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from cachekit.events import FILL, VERIFY, TargetDone
 from cachekit.model import Expect, Site, Traits, Verdict
 from cachekit.replay import Fault
 from cachekit.warming.judge import MAX_HOPS, Judge, decoded_text, follow
+from cachekit.warming.lane import KEPT_BODY_BYTES, Target
 from cachekit.warming.reasons import explain
-from cachekit.warming.schedule import KEPT_BODY_BYTES, Target
 from cachekit.warming.verdicts import Classifier
 from tests.pieces import head_of, response_of, target_of
 

@@ -7,15 +7,10 @@ from fractions import Fraction
 import pytest
 
 from cachekit.replay import Fault, Response
-from cachekit.warming.schedule import (
-    GRACE_SECONDS,
-    Lane,
-    Retries,
-    Schedule,
-    Stop,
-    Target,
-    worth_retrying,
-)
+from cachekit.warming.lane import Lane, Target
+from cachekit.warming.retries import Retries, worth_retrying
+from cachekit.warming.schedule import Schedule
+from cachekit.warming.stop import GRACE_SECONDS, Stop
 from tests.pieces import Clock, lane_of, response_of, target_of
 
 

@@ -43,9 +43,9 @@ def test_memory_is_bounded_however_times_scatter(monkeypatch: pytest.MonkeyPatch
     for ticks in range(0, 3_000_000, 50):
         latencies.add(ticks / 20_000)
         other.add((ticks + 7) / 20_000)
-        assert len(latencies.counts) <= 10_001
+        assert len(latencies.counts()) <= 10_001
     latencies.merge(other)
-    assert len(latencies.counts) <= 10_001
+    assert len(latencies.counts()) <= 10_001
     found = latencies.result()
     assert found.count == 120_000
     assert found.p50 == pytest.approx(75, rel=0.01)
@@ -69,9 +69,7 @@ def test_counts_of_nodes_add_up_to_the_run() -> None:
     for node in ("web1", "web2"):
         for number in range(3):
             counts.add(done_of(node=node, ordinal=number, seconds=0.5))
-    counts.add(
-        done_of(node="web1", ordinal=3, ok=False, verdict=ERROR, retries=2, reasons=("status-500",))
-    )
+    counts.add(done_of(node="web1", ordinal=3, ok=False, verdict=ERROR, reasons=("status-500",)))
     for number in range(3):
         verdict = HIT if number else MISS
         reasons = () if number else ("set-cookie", "gone")
@@ -87,6 +85,7 @@ def test_counts_of_nodes_add_up_to_the_run() -> None:
         )
     counts.add(done_of(pass_name=VERIFY, node="web2", ok=False, verdict=ERROR, reasons=("tls",)))
     counts.add(done_of(pass_name=VERIFY, node="web2", ordinal=1, verdict=HIT, counts_for_hit=False))
+    counts.retried(done_of(node="web1").asked, 2)
     one, two = counts.node_results()
     total = counts.total()
     assert (one.name, one.address, one.targets, one.asked, one.ok) == ("web1", "10.0.0.1", 4, 4, 3)
@@ -156,9 +155,9 @@ def test_required_targets() -> None:
     counts.add(done_of(required=True, pass_name=VERIFY, verdict=MISS))
     counts.add(done_of(required=True, pass_name=VERIFY, verdict=MISS, counts_for_hit=False))
     counts.add(done_of(required=True, pass_name=VERIFY, verdict=HIT))
-    assert counts.required_asked == 2
-    assert counts.required_failures == ["http://shop.example/bad on web1"]
-    assert counts.required_not_hit == ["http://shop.example/page on web1"]
+    assert counts.required.asked == 2
+    assert counts.required.failed.listed() == ["http://shop.example/bad on web1"]
+    assert counts.required.not_hit.listed() == ["http://shop.example/page on web1 (no hit)"]
 
 
 def test_passes_are_kept_apart() -> None:
@@ -167,3 +166,13 @@ def test_passes_are_kept_apart() -> None:
     (result,) = counts.node_results()
     assert (result.fill.asked, result.verify.asked) == (1, 0)
     assert result.verify.hit_share is None
+
+
+def test_only_a_few_required_urls_are_kept_by_name_however_many_fail() -> None:
+    counts = Tally({"web1": "10.0.0.1"}, 100, max_listed=10)
+    for number in range(100):
+        url = f"http://shop.example/{number}".encode()
+        counts.add(done_of(url=url, ordinal=number, ok=False, verdict=ERROR, required=True))
+    listed = counts.required.failed.listed()
+    assert listed[0] == "http://shop.example/0 on web1"
+    assert listed[5:] == ["and 95 more"]

@@ -12,7 +12,7 @@ from cachekit.settings import WarmList
 from cachekit.sources.base import Surroundings
 from cachekit.sources.url_list import ListedUrl, UrlFile, Urls
 from cachekit.testing.sources import FakeSite
-from cachekit.warming.targets import UrlSet, collect, stream
+from cachekit.warming.collect import UrlSet, collect, stream
 
 SHOP = b"https://shop.example"
 

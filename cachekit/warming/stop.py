@@ -1,0 +1,48 @@
+"""When a run ends before everything is done."""
+
+import math
+import time
+from collections.abc import Callable
+
+GRACE_SECONDS = 5.0
+
+
+class Stop:
+    """When a run ends early: on request, or when its time budget is spent.
+
+    From then on nothing starts; what is in flight may finish within the grace time, or until a
+    second request.
+    """
+
+    def __init__(self, budget: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._budget = budget
+        self._at = math.inf if budget is None else clock() + budget
+        self._cut_at = self._at + GRACE_SECONDS
+        self._requested = ""
+
+    @property
+    def reason(self) -> str:
+        """Why the run ended early; empty if it did not."""
+        if self._requested:
+            return self._requested
+        spent = self._budget is not None and self._clock() >= self._at
+        return f"the time budget of {self._budget:g} s is spent" if spent else ""
+
+    def request(self, reason: str) -> None:
+        """End the run; asked a second time, cut what is in flight at once.
+
+        Safe in a signal handler.
+        """
+        now = self._clock()
+        self._cut_at = now if self._requested else min(self._cut_at, now + GRACE_SECONDS)
+        self._at = min(self._at, now)
+        self._requested = self._requested or reason
+
+    def reached(self, now: float) -> bool:
+        """Whether nothing more may start."""
+        return now >= self._at
+
+    def cut(self) -> bool:
+        """Whether what is in flight must end."""
+        return self._clock() >= self._cut_at
