@@ -18,7 +18,7 @@ _SWEEP_SECONDS = 0.1
 # waiting for all the others to be judged, a twentieth of an origin's 30 ms. Once this process is
 # the bottleneck, as many as there are: in turns of a few, each finds the caches of the CPU cold,
 # and costs a fifth more.
-_FEW, _MANY = 16, 500
+_FEW, _MANY = 4, 500
 _IDLE_SHARE = 0.5
 
 
@@ -39,7 +39,7 @@ class _Loop:
         self._free_slots = max_in_flight
         self._idle: list[Handle] = []
         self._flying: dict[Any, Handle] = {}
-        self._next_sweep = 0.0
+        self._next_sweep = time.monotonic() + _SWEEP_SECONDS
         self._landed_at_once = _FEW
         self._idle_seconds = 0.0
         self._multi = pycurl.CurlMulti()
