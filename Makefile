@@ -5,6 +5,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 INSTALL := tests/install_debian.sh
 
+# Program=package, of all that the tests start.
+SERVERS := nginx=nginx-light varnishd=varnish curl=curl memcached=memcached php=php-cli \
+	php-memcached=php-memcached php-fpm8.2=php-fpm php-apcu=php-apcu redis-server=redis-server \
+	sshd=openssh-server ssh=openssh-client varnish-modules=varnish-modules
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench clean
 
@@ -15,7 +20,7 @@ demo: $(VENV)/installed ## See cachekit warm a small site on this machine
 	@$(BIN)/cachekit demo
 
 test: $(VENV)/installed-dev ## Run all tests; ARGS="-k demo" chooses
-	@$(INSTALL) nginx=nginx-light varnishd=varnish curl=curl
+	@$(INSTALL) $(SERVERS)
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: $(VENV)/installed-dev ## Check format, style and types

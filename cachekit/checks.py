@@ -8,7 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from math import inf, isfinite
 
+from cachekit.caches.base import Coupled
+from cachekit.errors import ConfigError
 from cachekit.model import Expect, Node, Site, UrlRefusedError, Variant
+from cachekit.scope import EVERYTHING
 from cachekit.settings import (
     MAX_IN_FLIGHT,
     Gate,
@@ -50,6 +53,7 @@ def problems(settings: Settings) -> list[Fault]:
     return [
         *_of_site(settings),
         *(fault for node in settings.nodes.values() for fault in _of_node(node)),
+        *(fault for name in settings.caches for fault in _of_cache(settings, name)),
         *_of_warm(settings.warm),
         *_of_gate(settings.warm.gate, settings.warm),
         *_of_required(settings),
@@ -89,6 +93,8 @@ def _site(settings: Settings) -> Site | None:
 
 
 def _of_node(node: Node) -> Iterator[Fault]:
+    if node.ssh is not None and (node.local or not node.ssh.strip() or node.ssh.startswith("-")):
+        yield ("nodes", node.name, "ssh"), "expected user@host or a host of ssh's own settings"
     path: KeyPath = ("nodes", node.name, "ports")
     for scheme, port in node.ports.items():
         if scheme not in ("http", "https"):
@@ -98,6 +104,23 @@ def _of_node(node: Node) -> Iterator[Fault]:
         yield path, "a unix socket has no ports; remove one of the two"
     elif node.ports and node.address.port is not None:
         yield path, "the address has a port already; write it in one place"
+
+
+def _of_cache(settings: Settings, name: str) -> Iterator[Fault]:
+    cache = settings.caches[name]
+    try:
+        places = cache.places(settings.nodes)
+    except ConfigError as error:
+        key, separator, message = str(error).partition(": ")
+        known = separator and hasattr(cache, key)
+        yield (("caches", name, key), message) if known else (("caches", name), str(error))
+        return
+    if not places:
+        yield ("caches", name), "is nowhere: name its nodes in `on`, or its `servers`"
+    if isinstance(cache, Coupled):
+        for other in cache.implied(EVERYTHING).keys() - settings.caches.keys():
+            hint = did_you_mean(other, settings.caches)
+            yield ("caches", name), f"names the cache {other}, which does not exist{hint}"
 
 
 def _of_warm(warm: WarmSettings) -> Iterator[Fault]:

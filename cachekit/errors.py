@@ -5,7 +5,11 @@
     CachekitError             what a user can cause or mend: one message, never a traceback
     ├── ConfigError           settings or options are wrong; carries every problem (exit 2)
     ├── NodeError             one node failed
-    │   └── UnreachableError  no connection, no answer in time, or TLS refused
+    │   ├── UnreachableError  no connection, no answer in time, or TLS refused
+    │   └── CommandError      a command on it failed, or did not end in time
+    ├── CacheError            one cache at one place failed
+    │   ├── RefusedError      the server, or a guard of ours, says no
+    │   └── UnexpectedReplyError  an answer that does not fit what was asked
     ├── SourceError           a list of URLs cannot be read or is hostile
     ├── LockedError           another run holds the lock of this site and node (exit 75)
     └── JournalError          a run cannot be recorded or resumed (exit 2)
@@ -69,6 +73,26 @@ class NodeError(CachekitError):
 
 class UnreachableError(NodeError):
     """The node gave no usable answer: refused, silent, or not who it should be."""
+
+
+class CommandError(NodeError):
+    """A command ran on the node and failed, or was ended by its deadline."""
+
+
+class CacheError(CachekitError):
+    """A failure of one cache at one place, which is the name of a node or a server."""
+
+    def __init__(self, place: str, message: str) -> None:
+        self.place = place
+        super().__init__(f"{place}: {message}")
+
+
+class RefusedError(CacheError):
+    """The server, or a guard of ours, will not do it; the message says what to do."""
+
+
+class UnexpectedReplyError(CacheError):
+    """The server's answer does not fit what was asked of it."""
 
 
 class SourceError(CachekitError):

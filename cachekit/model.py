@@ -3,6 +3,7 @@
 Plain frozen data, no I/O.
 """
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,6 +44,16 @@ class Address:
             return f"unix:{self.unix_path}"
         return self.host if self.port is None else f"{self.host}:{self.port}"
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it means the machine that dials it: its loopback network or a unix socket."""
+        if self.unix_path or self.host.lower() == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False
+
 
 def parse_address(written: object) -> Address:
     """Read `10.0.0.11`, `web1:8443`, `[::1]:80` or `unix:/run/web.sock`. Raises ValueError."""
@@ -71,6 +82,9 @@ class Node:
     `address` may carry one port for both schemes; `ports` maps `http` and `https` apart. With
     neither, the port of the URL is used. `proxy_protocol` sends a PROXY line first, for nodes that
     listen behind a load balancer.
+
+    Commands and the node's own sockets are reached over SSH where `ssh` names a destination as the
+    `ssh` command takes it; on this machine where the address is loopback or `local` is true.
     """
 
     name: str
@@ -78,6 +92,13 @@ class Node:
     groups: OneOrMore[str] = ()
     ports: Mapping[str, int] = field(default_factory=dict)
     proxy_protocol: bool = False
+    ssh: str | None = None
+    local: bool = False
+
+    @property
+    def is_here(self) -> bool:
+        """Whether commands for it run on this machine."""
+        return self.ssh is None and (self.local or self.address.is_loopback)
 
 
 @dataclass(frozen=True, kw_only=True)

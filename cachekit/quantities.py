@@ -62,13 +62,24 @@ def parse_bytes(written: object) -> int:
 
 def format_seconds(seconds: float) -> str:
     """Write a duration for people: `12 ms`, `3.4 s`, `5 min 02 s`, `1 h 03 min`."""
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{seconds * 1000:.3g} ms" if seconds < 0.01 else f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
+    seconds = round(seconds)
     if seconds < 3600:
         return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
+
+
+def format_bytes(size: int) -> str:
+    """Write a size for people, in powers of 1024: `12 kB`, `3.4 MB`."""
+    number = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 999.5:
+            return f"{number:.3g} {unit}"
+        number /= 1024
+    return f"{number:,.1f} TB"
 
 
 def format_share(share: Fraction | float) -> str:

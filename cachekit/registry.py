@@ -5,6 +5,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 SOURCES = "cachekit.sources"
+CACHES = "cachekit.caches"
 
 
 @cache

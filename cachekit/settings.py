@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from cachekit.caches.base import Cache
 from cachekit.model import Expect, Node, Variant, Verdict
 from cachekit.quantities import Before, Bytes, OneOrMore, Seconds, Share, Written, parse_share
 from cachekit.sources.base import Source
@@ -182,12 +183,16 @@ class WarmSettings:
 class Settings:
     """The whole of cachekit.yaml.
 
-    URLs of hosts other than the site's and `allow_hosts` are dropped.
+    URLs of hosts other than the site's and `allow_hosts` are dropped. `release` is the id of what
+    is live or about to be, `previous` of what is kept for rollback.
     """
 
     site: str
     allow_hosts: OneOrMore[str] = ()
     state_dir: Path | None = None
+    release: str = ""
+    previous: str = ""
     nodes: Mapping[str, Node] = field(default_factory=dict)
+    caches: Mapping[str, Cache] = field(default_factory=dict)
     warmlists: Mapping[str, WarmList] = field(default_factory=dict)
     warm: WarmSettings = field(default_factory=WarmSettings)

@@ -9,7 +9,9 @@ PATH=$PATH:/usr/sbin:/sbin
 
 packages=()
 for pair in "$@"; do
-  command -v "${pair%%=*}" >/dev/null || packages+=("${pair#*=}")
+  # A package without a program of its own, such as a PHP extension, is given twice.
+  command -v "${pair%%=*}" >/dev/null || dpkg --status "${pair#*=}" >/dev/null 2>&1 ||
+    packages+=("${pair#*=}")
 done
 [[ ${#packages[@]} -gt 0 ]] || exit 0
 

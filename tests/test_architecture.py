@@ -12,15 +12,16 @@ ROOT = Path(__file__).parent.parent / "cachekit"
 
 # A module may import from its own row and from rows above it.
 ORDER = (
-    ("errors", "quantities"),
-    ("model",),
-    ("replay", "control"),
-    ("sources.base", "registry"),
-    ("results", "events"),
-    ("sources",),
+    ("errors", "quantities", "deadline"),
+    ("model", "scope", "lock"),
+    ("replay", "control", "transports"),
+    ("sources.base", "caches.base", "registry"),
+    ("results", "events", "outcomes"),
+    ("caches", "sources"),
     ("settings", "checks"),
     ("warming",),
-    ("config",),
+    ("plan",),
+    ("config", "execution"),
     ("reports",),
     ("__init__", "testing", "demo"),
     ("cli",),
@@ -40,6 +41,8 @@ FENCES = {
     "httpx": {"control"},
     "lxml": {"sources"},
     "hdrh": {"warming"},
+    "pymemcache": {"caches"},
+    "redis": {"caches"},
 }
 
 

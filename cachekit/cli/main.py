@@ -8,7 +8,7 @@ import click
 
 from cachekit.errors import CachekitError, ExitCode
 
-_COMMANDS = ("check", "demo", "init", "schema", "warm")
+_COMMANDS = ("check", "clear", "demo", "init", "plan", "prime", "schema", "status", "warm")
 
 
 class _LazyGroup(click.Group):
@@ -27,7 +27,7 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cachekit-ops", prog_name="cachekit")
 def cachekit() -> None:
-    """Warm the caches of new web nodes, prove that they are warm, and gate the go-live on it."""
+    """Clear, prime and warm every cache of a web cluster, prove it, and gate the go-live on it."""
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Option types and options that several commands share."""
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +36,46 @@ node_option = click.option(
     "--node", "nodes", multiple=True, help="A node of the settings, or an address."
 )
 group_option = click.option("--group", "groups", multiple=True, help="All nodes of a group.")
+
+
+def action_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options that all actions on caches share."""
+    for option in reversed(_ACTION_OPTIONS):
+        command = option(command)
+    return command
+
+
+_ACTION_OPTIONS = (
+    click.argument("caches", nargs=-1),
+    node_option,
+    group_option,
+    click.option(
+        "--deadline",
+        type=Written("duration", "cachekit.quantities:parse_seconds"),
+        default="2m",
+        show_default=True,
+        help="For each step.",
+    ),
+    click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+    ),
+    click.option("--output", type=PATH, help="Write the report here, all or nothing."),
+    click.option("--state-dir", type=PATH, help="Where locks are kept."),
+    click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),
+    settings_option,
+)
+
+force_option = click.option(
+    "--force", is_flag=True, help="Lift guards, and what protects releases."
+)
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would go; change nothing.")
+release_option = click.option(
+    "--live", "release", help="The release that is live or about to be; default `release:`."
+)
+keep_going_option = click.option(
+    "--keep-going", is_flag=True, help="Go on with outer caches after a failure."
+)

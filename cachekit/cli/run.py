@@ -55,7 +55,7 @@ def _warm(
         listeners.append(failures_as_they_come)
     if options["output_format"] == "jsonl":
         listeners.append(machine.target_lines(output.write))
-    with _signals(stop) as caught:
+    with signals(stop) as caught:
         report = run_warm(
             plan,
             state_dir,
@@ -85,7 +85,7 @@ def _plan_text(plan: WarmPlan, output_format: str) -> str:
 
 
 @contextmanager
-def _signals(stop: Stop) -> Iterator[list[int]]:
+def signals(stop: Stop) -> Iterator[list[int]]:
     """Turn SIGINT and SIGTERM into a stop in order: a report is still written."""
     caught: list[int] = []
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cachekit import checks, registry
-from cachekit.checks import KeyPath, nearest
+from cachekit.caches.base import Cache
+from cachekit.checks import KeyPath, did_you_mean, nearest
 from cachekit.config.document import Document
 from cachekit.config.pieces import NOTHING, decode
 from cachekit.model import Node, Variant
@@ -71,7 +72,7 @@ class _Decoding:
     def settings(self) -> Settings:
         """Decode the sections one by one, and what stands beside them."""
         data = self.document.data
-        rest = _without(data, ["nodes", "warmlists", "warm"])
+        rest = _without(data, ["nodes", "caches", "warmlists", "warm"])
         decoded = self._piece(Settings, rest, ())
         if decoded is None:
             self.document.mute(("site",))
@@ -79,6 +80,7 @@ class _Decoding:
         return replace(
             settings,
             nodes=self._named(("nodes",), _get(data, "nodes"), self._node),
+            caches=self._named(("caches",), _get(data, "caches"), self._cache),
             warmlists=self._named(("warmlists",), _get(data, "warmlists"), self._warm_list),
             warm=self._warm(_get(data, "warm")),
         )
@@ -87,6 +89,24 @@ class _Decoding:
         written = data if isinstance(data, Mapping) else {"address": data}
         node: Node | None = self._piece(Node, written, path, {"name": path[-1]})
         return node
+
+    def _cache(self, path: KeyPath, data: object) -> Cache | None:
+        known = registry.names(registry.CACHES)
+        kind = _get(data, "type")
+        if kind not in known:
+            near = did_you_mean(str(kind), known) if kind else ""
+            place = (*path, "type") if kind else path
+            self.report(place, f"expected `type:` to be one of {', '.join(known)}{near}")
+            return None
+        try:
+            adapter = registry.load(registry.CACHES, kind)
+        except (ImportError, AttributeError) as error:
+            self.report((*path, "type"), f"the cache type {kind!r} is broken: {error}")
+            return None
+        cache: Cache | None = self._piece(
+            adapter, _without(data, ["type"]), path, also_known=["type"]
+        )
+        return _rooted(cache, self.folder) if cache is not None else None
 
     def _warm(self, data: object) -> WarmSettings:
         variants = self._named(("warm", "variants"), _get(data, "variants"), self._variant)

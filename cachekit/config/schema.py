@@ -1,6 +1,6 @@
 """The JSON Schema of cachekit.yaml, for editors: made from the classes that decode the file."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from fractions import Fraction
 from typing import Any, get_args
@@ -27,12 +27,14 @@ _BOOLEAN_WORDS = {"enum": ["yes", "no", "on", "off"]}
 
 def build_schema() -> Schema:
     """Describe the whole file, with the sources of URLs that are installed now."""
-    sources = dict(_sources())
-    kinds = [Settings, WarmSettings, Node, WarmList, Variant, *sources.values()]
+    sources, caches = _installed(registry.SOURCES), _installed(registry.CACHES)
+    kinds = [Settings, WarmSettings, Node, WarmList, Variant, *sources.values(), *caches.values()]
     described, definitions = _described(kinds)
     _with_short_thresholds(definitions)
-    settings, warm, node, warm_list, variant = described[:5]
-    lists = [_list(*each, warm_list) for each in zip(sources, described[5:], strict=True)]
+    settings, warm, node, warm_list, variant, *plugged = described
+    lists = [_list(*each, warm_list) for each in zip(sources, plugged, strict=False)]
+    adapters = [_cache(*each) for each in zip(caches, plugged[len(sources) :], strict=True)]
+    settings["properties"]["caches"]["additionalProperties"] = {"anyOf": adapters}
     settings["properties"]["nodes"]["additionalProperties"] = _node(node)
     settings["properties"]["warmlists"]["additionalProperties"] = {"anyOf": lists}
     warm["properties"]["variants"]["additionalProperties"] = _variant(variant)
@@ -60,11 +62,13 @@ class _AsWritten(GenerateJsonSchema):
         return {}  # anything goes where a type has no schema, as `source` of a warm list
 
 
-def _sources() -> Iterator[tuple[str, Any]]:
-    for name in registry.names(registry.SOURCES):
-        # A broken package is told of when a list names its source.
+def _installed(group: str) -> dict[str, Any]:
+    """Import what is installed; a broken package is told of when the settings name it."""
+    found = {}
+    for name in registry.names(group):
         with suppress(ImportError, AttributeError):
-            yield name, registry.load(registry.SOURCES, name)
+            found[name] = registry.load(group, name)
+    return found
 
 
 def _described(kinds: Iterable[Any]) -> tuple[list[Schema], Schema]:
@@ -97,6 +101,12 @@ def _list(name: str, source: Schema, warm_list: Schema) -> Schema:
     required = {name, *source.get("required", ())}
     properties = {**common["properties"], **source["properties"]}
     return {**source, "properties": properties, "required": sorted(required)}
+
+
+def _cache(name: str, adapter: Schema) -> Schema:
+    """Describe a cache: its type stands beside the keys of its adapter."""
+    properties = {"type": {"const": name}, **adapter["properties"]}
+    return {**adapter, "properties": properties, "required": ["type", *adapter.get("required", ())]}
 
 
 def _without(schema: Schema, name: str) -> Schema:

@@ -25,13 +25,13 @@ def render(report: WarmReport) -> str:
 
 def document(report: WarmReport) -> dict[str, Any]:
     """Give the report as plain data."""
-    plain = _plain(
+    facts = plain(
         {key: value for key, value in vars(report).items() if key not in ("nodes", "total")}
     )
     return {
         "version": VERSION,
         "command": "warm",
-        **plain,
+        **facts,
         "nodes": [_node(node) for node in report.nodes],
         "total": _node(report.total),
     }
@@ -41,7 +41,7 @@ def plan(facts: PlanFacts) -> str:
     """Write what a run would ask as one JSON document."""
     return (
         json.dumps(
-            {"version": VERSION, "command": "warm --dry-run", **_plain(vars(facts))}, indent=2
+            {"version": VERSION, "command": "warm --dry-run", **plain(vars(facts))}, indent=2
         )
         + "\n"
     )
@@ -57,31 +57,31 @@ def target_lines(write: Callable[[str], object]) -> Callable[[Event], None]:
 
     def listen(event: Event) -> None:
         if isinstance(event, TargetDone):
-            row = {"event": "target", "ok": event.ok, **_plain(event.result())}
+            row = {"event": "target", "ok": event.ok, **plain(event.result())}
             write(json.dumps(row) + "\n")
 
     return listen
 
 
 def _node(node: NodeResult) -> dict[str, Any]:
-    plain: dict[str, Any] = _plain(asdict(node))
-    plain["ok_share"] = float(node.ok_share)
+    row: dict[str, Any] = plain(asdict(node))
+    row["ok_share"] = float(node.ok_share)
     for name, result in (("fill", node.fill), ("verify", node.verify)):
         share = result.hit_share
-        plain[name]["hit_share"] = None if share is None else float(share)
-    return plain
+        row[name]["hit_share"] = None if share is None else float(share)
+    return row
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Turn results into what JSON has: enums and fractions have no form of their own there."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Fraction):
         return float(value)
     if hasattr(value, "__dataclass_fields__"):
-        return _plain(asdict(value))
+        return plain(asdict(value))
     return value

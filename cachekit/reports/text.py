@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from cachekit.quantities import format_seconds, format_share
+from cachekit.reports.table import table
 from cachekit.results import (
     Latency,
     NodeResult,
@@ -84,7 +85,7 @@ def _lines(report: WarmReport) -> Iterator[str]:
     yield from (f"WARNING: {warning}" for warning in report.warnings)
     yield from _cuts(report.cuts)
     yield ""
-    yield from _table(_HEADINGS, [_node_row(node, report) for node in _rows(report)])
+    yield from table(_HEADINGS, [_node_row(node, report) for node in _rows(report)])
     yield from _sample_line(report)
     yield from _reasons("failed", [reason for reason in report.reasons if reason.failure])
     yield from _reasons("not a hit", [reason for reason in report.reasons if not reason.failure])
@@ -125,16 +126,6 @@ def _latency(latency: Latency) -> str:
     if latency.p50 is None or latency.p95 is None:
         return "-"
     return f"{format_seconds(latency.p50)} / {format_seconds(latency.p95)}"
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(row[i]) for row in (headings, *rows)) for i in range(len(headings))]
-    for row in (headings, *rows):
-        first, *others = (
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield "  ".join((first, *others)).rstrip()
 
 
 def _sample_line(report: WarmReport) -> Iterator[str]:

@@ -25,7 +25,7 @@ from cachekit.settings import Settings
 from cachekit.warming import gate, journal
 from cachekit.warming.judge import Judge, follow
 from cachekit.warming.lane import Lane, Target
-from cachekit.warming.lock import locked
+from cachekit.lock import locked
 from cachekit.warming.marks import Marks
 from cachekit.warming.pace import Auto, Concurrency, Fixed
 from cachekit.warming.plan import WarmPlan, plan_warm, terms_of

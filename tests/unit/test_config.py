@@ -269,7 +269,7 @@ class TestText:
 
 FAULTY = """\
 site: shop.example
-release: v1
+colour: v1
 allow_hosts: https://cdn.example/
 nodes:
   web1: 10.0.0.11:99999
@@ -325,7 +325,7 @@ FAULTY_LIST = """\
 
 FAULTS = """\
 cachekit.yaml:1:7: site: found 'shop.example', expected a base URL such as https://shop.example
-cachekit.yaml:2:1: release: unknown key
+cachekit.yaml:2:1: colour: unknown key
 cachekit.yaml:3:14: allow_hosts: found 'https://cdn.example/', expected a host name such as www.shop.example
 cachekit.yaml:5:9: nodes.web1: found '10.0.0.11:99999', expected an address such as 10.0.0.11, web1:8443, [::1]:80 or unix:/path
 cachekit.yaml:6:10: nodes.web2.adress: unknown key; did you mean 'address'?

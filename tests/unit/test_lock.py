@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from cachekit.errors import JournalError, LockedError
-from cachekit.warming.lock import locked
+from cachekit.lock import locked
 
 SITE = "http://shop.example"
 HOLDER = """
 import sys
 from pathlib import Path
-from cachekit.warming.lock import locked
+from cachekit.lock import locked
 with locked(Path(sys.argv[1]), sys.argv[2], sys.argv[3:]):
     print("held", flush=True)
     sys.stdin.read()

@@ -1,4 +1,4 @@
-"""One run at a time per site and node.
+"""One run at a time per site and node, and per server where two would harm it.
 
 Flock, so that a lock dies with its process, however it dies.
 """
@@ -25,12 +25,14 @@ def locked(state_dir: Path, site: str, addresses: Iterable[str]) -> Iterator[Non
     """
     with ExitStack() as held:
         for address in sorted(set(addresses)):
-            held.enter_context(_locked_one(_path(state_dir, site, address), f"{site} on {address}"))
+            held.enter_context(locked_one(state_dir, f"{site} on {address}", "warmed"))
         yield
 
 
 @contextmanager
-def _locked_one(path: Path, what: str) -> Iterator[None]:
+def locked_one(state_dir: Path, subject: str, doing: str) -> Iterator[None]:
+    """Hold the lock of one subject, which is being `doing`. Raises LockedError, JournalError."""
+    path = _path(state_dir, subject)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = path.open("a+", encoding="utf-8")
@@ -42,7 +44,7 @@ def _locked_one(path: Path, what: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LockedError(
-                f"{what} is being warmed by {_holder(file)}; try again later"
+                f"{subject} is being {doing} by {_holder(file)}; try again later"
             ) from None
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S %z")}))
@@ -60,7 +62,7 @@ def _holder(file: TextIO) -> str:
         return "another process"
 
 
-def _path(state_dir: Path, site: str, address: str) -> Path:
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{site} {address}").strip("-")[:100]
-    digest = hashlib.sha256(f"{site}\0{address}".encode()).hexdigest()[:8]
+def _path(state_dir: Path, subject: str) -> Path:
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", subject).strip("-")[:100]
+    digest = hashlib.sha256(subject.encode()).hexdigest()[:8]
     return state_dir / "locks" / f"{name}-{digest}.lock"

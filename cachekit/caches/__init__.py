@@ -1,0 +1,1 @@
+"""The caches that can be cleared, primed and asked for their state."""

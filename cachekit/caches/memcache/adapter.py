@@ -1,0 +1,344 @@
+"""The `memcache` cache: clear, prime and status of memcached servers."""
+
+import base64
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from fnmatch import translate
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from cachekit.caches.base import Change, Conditions, Filling, Place, Status, Survey, at_servers
+from cachekit.caches.memcache import crawler, php_values
+from cachekit.caches.memcache.connection import WRITE_BATCH_BYTES, Connection, wire_key
+from cachekit.caches.memcache.placement import Distribution, KeyHash, Placement, placement
+from cachekit.caches.memcache.priming import Item, Shelf, Tally, changed, fill
+from cachekit.caches.memcache.state import status_of
+from cachekit.caches.namespace import (
+    PLACEHOLDER,
+    literal_start,
+    namespace_refusal,
+    prefix_of,
+    release_token,
+)
+from cachekit.caches.records import Record, read_records
+from cachekit.errors import RefusedError, UnexpectedReplyError
+from cachekit.model import Node, NodeAddress, shown
+from cachekit.quantities import OneOrMore, Share, format_bytes
+from cachekit.scope import Kind, Scope
+
+_ROUNDS = 3
+_EXAMPLES = 5
+_SAMPLE = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memcache:
+    """memcached servers that share keys among them as php-memcached does.
+
+    `namespace` is what keys start with, `{release}` in it the token of a release. `option_prefix`
+    says that PHP sets it as OPT_PREFIX_KEY, which is not hashed to choose the server. With
+    `encoding: raw` values other than bytes are stored as JSON, for readers other than PHP.
+    """
+
+    layer: ClassVar[int] = 30
+    scopes: ClassVar[frozenset[Kind]] = frozenset(
+        {Kind.EVERYTHING, Kind.RELEASE, Kind.KEY, Kind.PREFIX, Kind.GLOB}
+    )
+    prime_from: ClassVar[frozenset[str]] = frozenset({"file", "command", "donor"})
+    sharded: ClassVar[bool] = True
+
+    servers: OneOrMore[NodeAddress]
+    via: str | None = None
+    namespace: str = ""
+    option_prefix: bool = False
+    exclusive: bool = False
+    distribution: Distribution = "modula"
+    key_hash: KeyHash = "default"
+    weights: OneOrMore[int] = ()
+    encoding: Literal["php", "raw"] = "php"
+    overwrite: bool = False
+    max_keys: int | None = None
+    max_share: Share | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights and len(self.weights) != len(self.servers):
+            raise ValueError("expected as many weights as servers")
+        if len(set(self.servers)) != len(self.servers):
+            raise ValueError("a server is named twice")
+        if self.max_keys is not None and self.max_keys < 0:
+            raise ValueError("expected max_keys of 0 or more")
+
+    def places(self, nodes: Mapping[str, Node]) -> tuple[Place, ...]:
+        """Each server."""
+        return at_servers(self.servers, self.via, nodes)
+
+    def refusal(self, scope: Scope, conditions: Conditions) -> str:
+        """Refuse what reaches beyond the namespace, or into a release that is kept."""
+        return namespace_refusal(self.namespace, scope, conditions, exclusive=self.exclusive)
+
+    def clear(self, place: Place, scope: Scope, conditions: Conditions) -> Change:
+        """Delete what the scope selects, and look again until nothing of it is left."""
+        with closing(Connection(place, conditions.deadline)) as connection:
+            if scope.kind is Kind.KEY:
+                return _clear_keys(connection, [_bytes(key) for key in scope.values])
+            if scope.kind is Kind.EVERYTHING:
+                return _flush(connection, conditions)
+            return self._clear_listed(connection, scope, conditions)
+
+    def survey(self, place: Place, scope: Scope, conditions: Conditions) -> Survey:
+        """Count what the scope selects."""
+        with closing(Connection(place, conditions.deadline)) as connection:
+            if scope.kind is Kind.KEY:
+                there = _present(connection, [_bytes(key) for key in scope.values])
+                total = connection.number("curr_items")
+                return Survey(found=len(there), total=total, examples=_shown(there))
+            keys, total = self._selected(connection, scope, conditions)
+            return Survey(found=len(keys), total=total, examples=_shown(keys))
+
+    def status(self, place: Place, conditions: Conditions) -> Status:
+        """Tell the server's counters and hazards."""
+        with closing(Connection(place, conditions.deadline)) as connection:
+            return status_of(connection)
+
+    def prime(self, places: Sequence[Place], filling: Filling, conditions: Conditions) -> Change:
+        """Store records, or copies of a donor's items, on the servers where PHP looks for them."""
+        if len(places) != len(self.servers):
+            raise RefusedError(
+                ", ".join(place.name for place in places),
+                "keys are shared out among all its servers; prime them all, without --node",
+            )
+        tally = Tally()
+        with ExitStack() as opened:
+            connections = [
+                opened.enter_context(closing(Connection(place, conditions.deadline)))
+                for place in places
+            ]
+            kept = [self._sample(connection, conditions) for connection in connections]
+            for_php = self.encoding == "php"
+            shelves = [
+                Shelf(each, tally, overwrite=self.overwrite, for_php=for_php)
+                for each in connections
+            ]
+            items = self._items(places, filling, conditions)
+            if not conditions.force:
+                self._check_room(places, connections, filling, conditions)
+            fill(items, shelves, self._placement(conditions), tally)
+            return changed(tally, _lost(connections, kept))
+
+    def _clear_listed(self, connection: Connection, scope: Scope, conditions: Conditions) -> Change:
+        keys, _ = self._selected(connection, scope, conditions)
+        found, removed = len(keys), 0
+        for _ in range(_ROUNDS):
+            removed += _delete(connection, keys)
+            keys, _ = self._selected(connection, scope, conditions)
+            if not keys:
+                break
+        warnings = (f"{len(keys):,} are still being written",) if keys else ()
+        listed = f"listed again: {len(keys):,} there"
+        return Change(
+            found=found, removed=removed, left=len(keys), evidence=(listed,), warnings=warnings
+        )
+
+    def _selected(
+        self, connection: Connection, scope: Scope, conditions: Conditions
+    ) -> tuple[list[bytes], int]:
+        """List the keys that a scope selects, and count all."""
+        if scope.kind is Kind.EVERYTHING:
+            return crawler.keys_and_total(connection, b"", conditions)
+        selected: set[bytes] = set()
+        total = 0
+        for value in scope.values:
+            prefix = self._prefix(scope.kind, value)
+            keys, total = crawler.keys_and_total(connection, _bytes(prefix), conditions)
+            if scope.kind is Kind.GLOB:
+                matches = re.compile(translate(value)).match
+                keys = [key for key in keys if matches(key.decode("utf-8", "surrogateescape"))]
+            selected.update(keys)
+        return list(selected), total
+
+    def _prefix(self, kind: Kind, value: str) -> str:
+        if kind is Kind.RELEASE:
+            return prefix_of(self.namespace, value)
+        return literal_start(value) if kind is Kind.GLOB else value
+
+    def _placement(self, conditions: Conditions) -> Placement:
+        choose = placement(self.servers, self.distribution, self.key_hash, self.weights)
+        if not self.option_prefix:
+            return choose
+        length = len(_bytes(prefix_of(self.namespace, conditions.release)))
+        return lambda key: choose(key[length:])
+
+    def _items(
+        self, places: Sequence[Place], filling: Filling, conditions: Conditions
+    ) -> Iterator[Item]:
+        if filling.kind == "donor":
+            yield from self._copies(places, filling, conditions)
+            return
+        now = time.time()
+        for record in read_records(filling, conditions.deadline):
+            yield self._item(record, now, conditions, places[0].name)
+
+    def _item(self, record: Record, now: float, conditions: Conditions, place: str) -> Item:
+        key = record.key.replace(PLACEHOLDER, release_token(conditions.release))
+        if not key.startswith(prefix_of(self.namespace, conditions.release)):
+            raise RefusedError(
+                place,
+                f"the key {shown(record.key)} is outside of the namespace {self.namespace};"
+                " records name keys as they are stored, {release} in them is the live release's",
+            )
+        encode = php_values.encode if self.encoding == "php" else php_values.encode_plain
+        value, flags = encode(record.value)
+        ttl = None if record.expires_at is None else record.expires_at - now
+        return Item(_bytes(key), value, flags if record.flags is None else record.flags, ttl)
+
+    def _copies(
+        self, places: Sequence[Place], filling: Filling, conditions: Conditions
+    ) -> Iterator[Item]:
+        """Read a donor's items, under the keys of the release that is primed."""
+        source, donor_places = self._donor(places, filling, conditions)
+        target = _bytes(prefix_of(self.namespace, conditions.release))
+        for place in donor_places:
+            # A connection of its own: the donor may be the server that is written to meanwhile.
+            with closing(Connection(place, conditions.deadline)) as connection:
+                keys, _ = crawler.keys_and_total(connection, source, conditions)
+                yield from _read(connection, keys, source, target)
+
+    def _donor(
+        self, places: Sequence[Place], filling: Filling, conditions: Conditions
+    ) -> tuple[bytes, Sequence[Place]]:
+        """Tell what a donor's keys start with, and where they are. Raises RefusedError."""
+        if isinstance(filling.donor, Memcache):
+            return _bytes(
+                prefix_of(filling.donor.namespace, conditions.release)
+            ), filling.donor_places
+        names = ", ".join(place.name for place in places)
+        if PLACEHOLDER not in self.namespace:
+            raise RefusedError(
+                names, f"no cache is called {filling.value}, and `namespace` is not per release"
+            )
+        if not conditions.release or conditions.release == filling.value:
+            raise RefusedError(
+                names, "a release is copied to another one: set `release:` or --live to the new one"
+            )
+        return _bytes(prefix_of(self.namespace, filling.value)), places
+
+    def _check_room(
+        self,
+        places: Sequence[Place],
+        connections: Sequence[Connection],
+        filling: Filling,
+        conditions: Conditions,
+    ) -> None:
+        """Refuse what would push other entries out, as far as its size is known beforehand."""
+        size = 0
+        if filling.kind == "file":
+            size = _size_of(filling.value)
+        elif filling.kind == "donor":
+            source, donor_places = self._donor(places, filling, conditions)
+            for place in donor_places:
+                with closing(Connection(place, conditions.deadline)) as connection:
+                    size += crawler.size_of(connection, source, conditions)
+        _check_room(connections, size)
+
+    def _sample(self, connection: Connection, conditions: Conditions) -> list[bytes]:
+        """Choose keys of the rollback release, to see that priming does not push them out."""
+        if PLACEHOLDER not in self.namespace or not conditions.previous:
+            return []
+        prefix = _bytes(prefix_of(self.namespace, conditions.previous))
+        keys, _ = crawler.keys_and_total(connection, prefix, conditions)
+        return keys[:: max(1, len(keys) // _SAMPLE)]
+
+
+def _read(
+    connection: Connection, keys: Sequence[bytes], source: bytes, target: bytes
+) -> Iterator[Item]:
+    """Read items without bumping them in the donor's LRU; what expired meanwhile is left out."""
+    commands = (b"mg %b k v f t u%b q\r\n" % (wired, flag) for wired, flag in map(wire_key, keys))
+    for line, value in connection.fetch(commands):
+        _, _, key, flags, ttl, *is_binary = line.split(b" ")
+        left = None if ttl == b"t-1" else float(ttl[1:])
+        plain = base64.b64decode(key[1:]) if is_binary else key[1:]
+        yield Item(target + plain[len(source) :], value, int(flags[1:]), left)
+
+
+def _flush(connection: Connection, conditions: Conditions) -> Change:
+    """Make everything invisible at once, and ask for what was there."""
+    try:
+        keys, _ = crawler.keys_and_total(connection, b"", conditions)
+    except RefusedError:
+        connection.flush_all()
+        return Change(evidence=("memcached says OK to flush_all; it does not list its keys",))
+    connection.flush_all()
+    left = len(_present(connection, keys))
+    evidence = f"each of {len(keys):,} keys asked for after flush_all: {left:,} there"
+    return Change(found=len(keys), removed=len(keys) - left, left=left, evidence=(evidence,))
+
+
+def _clear_keys(connection: Connection, keys: Sequence[bytes]) -> Change:
+    removed = _delete(connection, keys)
+    left = len(_present(connection, keys))
+    return Change(found=removed, removed=removed, left=left, evidence=(f"{left} there afterwards",))
+
+
+def _delete(connection: Connection, keys: Sequence[bytes]) -> int:
+    """Delete keys; count those that were there."""
+    commands = [b"md %b q%b\r\n" % wire_key(key) for key in keys]
+    missing = 0
+    for lines in connection.ask(commands, batch_bytes=WRITE_BATCH_BYTES):
+        missing += lines.count(b"NF")
+        if wrong := [line for line in lines if line != b"NF"]:
+            raise UnexpectedReplyError(connection.place, f"memcached says: {wrong[0][:80]!r}")
+    return len(keys) - missing
+
+
+def _present(connection: Connection, keys: Sequence[bytes]) -> list[bytes]:
+    """Tell which of the keys are there."""
+    commands = [
+        b"mg %b O%d%b q\r\n" % (wired, number, flag)
+        for number, (wired, flag) in enumerate(map(wire_key, keys))
+    ]
+    replies = connection.ask(commands, batch_bytes=WRITE_BATCH_BYTES)
+    return [keys[int(line.rpartition(b"O")[2].split()[0])] for lines in replies for line in lines]
+
+
+def _lost(connections: Sequence[Connection], kept: Sequence[list[bytes]]) -> list[str]:
+    warnings = []
+    for connection, keys in zip(connections, kept, strict=True):
+        if lost := len(keys) - len(_present(connection, keys)):
+            warnings.append(
+                f"{connection.place}: {lost} of {len(keys)} sampled keys of the rollback release"
+                " are gone"
+            )
+    return warnings
+
+
+def _check_room(connections: Sequence[Connection], size: int) -> None:
+    """Refuse what would push other entries out. Raises RefusedError."""
+    room = 0
+    for connection in connections:
+        stats = connection.stats()
+        room += max(0, int(stats["limit_maxbytes"]) - int(stats["bytes"]))
+    if size > room:
+        raise RefusedError(
+            ", ".join(connection.place for connection in connections),
+            f"about {format_bytes(size)} would go into {format_bytes(room)} of room and push out"
+            " what is there, the rollback release first; --force primes all the same",
+        )
+
+
+def _size_of(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0  # reading it says why
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _shown(keys: Sequence[bytes]) -> tuple[str, ...]:
+    return tuple(shown(key.decode("utf-8", "backslashreplace")) for key in keys[:_EXAMPLES])

@@ -1,0 +1,193 @@
+"""Writing many items to the servers that PHP looks for them on, each batch looked up afterwards."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from cachekit.caches.base import Change
+from cachekit.caches.memcache.connection import MAX_KEY, WRITE_BATCH_BYTES, Connection
+from cachekit.errors import RefusedError
+from cachekit.model import shown
+from cachekit.quantities import format_bytes
+
+BATCH_ITEMS = 1000
+_NAMED = 5
+_LONGEST_RELATIVE_TTL = 30 * 86400
+# What an item takes beside key and value, at most; the server's limit includes it.
+_HEADER_BYTES = 64
+_WATCH_EVERY = 10
+_BLANK = re.compile(rb"[\x00-\x20\x7f]")
+# php-memcached refuses keys with anything else.
+_NOT_GRAPHIC = re.compile(rb"[^\x21-\x7e]")
+
+
+class Item(NamedTuple):
+    """What to store; `ttl` in seconds from now, None for ever."""
+
+    key: bytes
+    value: bytes
+    flags: int
+    ttl: float | None
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What became of the items so far; `problems` names some of those that are not there."""
+
+    found: int = 0
+    stored: int = 0
+    present: int = 0
+    skipped: int = 0
+    left: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def fail(self, key: bytes, reason: str) -> None:
+        """Count an item that is not there afterwards."""
+        self.left += 1
+        if len(self.problems) < _NAMED:
+            self.problems.append(f"{shown(key.decode('utf-8', 'backslashreplace'))}: {reason}")
+
+
+class Shelf:
+    """One server while it is filled."""
+
+    def __init__(
+        self, connection: Connection, tally: Tally, *, overwrite: bool, for_php: bool
+    ) -> None:
+        self._connection = connection
+        self._tally = tally
+        self._unfit_bytes = _NOT_GRAPHIC if for_php else _BLANK
+        self._mode = b"MS" if overwrite else b"ME"
+        self._max_item = connection.number("item_size_max", "settings")
+        self._evictions = connection.number("evictions")
+        self._batch: list[Item] = []
+        self._size = 0
+        self._batches = 0
+
+    def put(self, item: Item) -> None:
+        """Take one item; it is written with the next full batch."""
+        if item.ttl is not None and item.ttl <= 0:
+            self._tally.skipped += 1
+        elif reason := self._unfit(item):
+            self._tally.fail(item.key, reason)
+        else:
+            self._batch.append(item)
+            self._size += len(item.value)
+            if len(self._batch) >= BATCH_ITEMS or self._size >= WRITE_BATCH_BYTES:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting, and look it up. Raises RefusedError where the server evicts."""
+        batch, self._batch, self._size = self._batch, [], 0
+        if not batch:
+            return
+        present = self._write(batch)
+        self._verify(batch, present)
+        self._batches += 1
+        if self._batches % _WATCH_EVERY == 0:
+            self.watch()
+
+    def watch(self) -> None:
+        """Raise RefusedError if the server threw entries out since the start."""
+        evicted = self._connection.number("evictions") - self._evictions
+        if evicted:
+            raise RefusedError(
+                self._connection.place,
+                f"it is full: {evicted:,} entries were evicted while {self._tally.stored:,} were"
+                " stored, and the rest was not; give it more memory or prime less",
+            )
+
+    def _unfit(self, item: Item) -> str:
+        if len(item.key) > MAX_KEY:
+            return f"the key has {len(item.key)} bytes, memcached takes {MAX_KEY}"
+        if self._unfit_bytes.search(item.key):
+            return "the key has spaces, control or non-ASCII bytes, which PHP cannot ask for"
+        if len(item.key) + len(item.value) + _HEADER_BYTES > self._max_item:
+            return f"larger than the server's item_size_max of {format_bytes(self._max_item)}"
+        return ""
+
+    def _write(self, batch: Sequence[Item]) -> set[int]:
+        """Store what is not there yet; give the numbers of what was."""
+        clock = self._server_time(batch)
+        commands = [
+            b"ms %b %d T%d F%d %b O%d q\r\n%b\r\n"
+            % (key, len(value), _exptime(ttl, clock), flags, self._mode, number, value)
+            for number, (key, value, flags, ttl) in enumerate(batch)
+        ]
+        present = set()
+        for replies in self._connection.ask(commands, batch_bytes=2 * WRITE_BATCH_BYTES):
+            present |= {int(reply[4:]) for reply in replies if reply.startswith(b"NS O")}
+        return present
+
+    def _server_time(self, batch: Sequence[Item]) -> int:
+        """Give the server's clock, by which it reads what is over 30 days."""
+        if any(item.ttl is not None and item.ttl > _LONGEST_RELATIVE_TTL for item in batch):
+            return self._connection.number("time")
+        return 0
+
+    def _verify(self, batch: Sequence[Item], present: set[int]) -> None:
+        """Look every item up: there with its size and flags, or there since before."""
+        commands = [b"mg %b s f O%d q\r\n" % (item.key, n) for n, item in enumerate(batch)]
+        wanted = [
+            b"HD s%d f%d O%d" % (len(item.value), item.flags, n) for n, item in enumerate(batch)
+        ]
+        replies = [
+            reply
+            for lines in self._connection.ask(commands, batch_bytes=WRITE_BATCH_BYTES)
+            for reply in lines
+        ]
+        tally = self._tally
+        tally.present += len(present)
+        tally.stored += len(batch) - len(present)
+        if replies != wanted:
+            self._count_missing(batch, present, replies, wanted)
+
+    def _count_missing(
+        self, batch: Sequence[Item], present: set[int], replies: list[bytes], wanted: list[bytes]
+    ) -> None:
+        found = {int(reply.rpartition(b"O")[2]): reply for reply in replies}
+        for number, item in enumerate(batch):
+            reply = found.get(number)
+            if reply == wanted[number] or (number in present and reply):
+                continue
+            if number in present:
+                self._tally.present -= 1
+                self._tally.fail(item.key, "was there and went away meanwhile")
+            else:
+                self._tally.stored -= 1
+                gone = "is not there after it was stored" if reply is None else "was changed since"
+                self._tally.fail(item.key, gone)
+
+
+def fill(
+    items: Iterable[Item], shelves: Sequence[Shelf], place_of: Callable[[bytes], int], tally: Tally
+) -> None:
+    """Store all items, each on its server. Raises RefusedError, UnreachableError."""
+    for item in items:
+        tally.found += 1
+        shelves[place_of(item.key)].put(item)
+    for shelf in shelves:
+        shelf.flush()
+        shelf.watch()
+
+
+def changed(tally: Tally, warnings: Sequence[str]) -> Change:
+    """Give what was done as a change, with what proves it."""
+    return Change(
+        found=tally.found,
+        stored=tally.stored,
+        present=tally.present,
+        skipped=tally.skipped,
+        left=tally.left,
+        evidence=(f"{tally.stored + tally.present:,} looked up afterwards; nothing was evicted",),
+        warnings=(*tally.problems, *warnings),
+    )
+
+
+def _exptime(ttl: float | None, clock: int) -> int:
+    if ttl is None:
+        return 0
+    seconds = math.ceil(ttl)
+    return seconds if seconds <= _LONGEST_RELATIVE_TTL else clock + seconds

@@ -1,0 +1,83 @@
+"""Key namespaces: one for each release, so that a switch of release needs no clear."""
+
+import hashlib
+
+from cachekit.caches.base import Conditions
+from cachekit.scope import Kind, Scope
+
+PLACEHOLDER = "{release}"
+TOKEN_LENGTH = 12
+
+
+def release_token(release: str) -> str:
+    """Make the short, key-safe token of a release id.
+
+    In PHP: `substr(hash('sha256', $release), 0, 12)`. Use an id that is never used again, a commit
+    or a build number: a path that is deployed to twice would bring old entries back to life.
+    """
+    return hashlib.sha256(release.encode("utf-8", "surrogateescape")).hexdigest()[:TOKEN_LENGTH]
+
+
+def prefix_of(namespace: str, release: str) -> str:
+    """Give what the keys of a release start with."""
+    return namespace.replace(PLACEHOLDER, release_token(release))
+
+
+def fixed_part(namespace: str) -> str:
+    """Give what the keys of all releases start with."""
+    return namespace.partition(PLACEHOLDER)[0]
+
+
+def namespace_refusal(
+    namespace: str, scope: Scope, conditions: Conditions, *, exclusive: bool
+) -> str:
+    """Say why a scope must not be cleared in a store of keys; "" if it may."""
+    if scope.kind is Kind.EVERYTHING:
+        if exclusive:
+            return ""
+        return (
+            "the store may be shared: everything is cleared only where `exclusive: true` says that"
+            " it holds nothing else; or clear a --release or --prefix"
+        )
+    if scope.kind is Kind.RELEASE:
+        return _release_refusal(namespace, scope, conditions)
+    if scope.kind in (Kind.KEY, Kind.PREFIX, Kind.GLOB):
+        return _keys_refusal(namespace, scope, conditions)
+    return ""
+
+
+def _release_refusal(namespace: str, scope: Scope, conditions: Conditions) -> str:
+    if PLACEHOLDER not in namespace:
+        return f"its `namespace` is not per release; it would have to contain {PLACEHOLDER}"
+    for release in scope.values:
+        if release in conditions.kept:
+            return f"release {release} is live or kept for rollback; --force clears it all the same"
+    return ""
+
+
+def _keys_refusal(namespace: str, scope: Scope, conditions: Conditions) -> str:
+    fixed = fixed_part(namespace)
+    for value in scope.values:
+        if not value.startswith(fixed):
+            return (
+                f"--{scope.kind} {value} is outside of its namespace, which starts with {fixed!r}"
+            )
+        if scope.kind is Kind.KEY:
+            continue
+        literal = value if scope.kind is Kind.PREFIX else literal_start(value)
+        for release in conditions.kept if PLACEHOLDER in namespace else ():
+            start = prefix_of(namespace, release)
+            if start.startswith(literal) or literal.startswith(start):
+                return (
+                    f"--{scope.kind} {value} reaches release {release}, which is live or kept for"
+                    " rollback; --force clears it all the same"
+                )
+    return ""
+
+
+def literal_start(glob: str) -> str:
+    """Give what every match of a glob starts with."""
+    for index, character in enumerate(glob):
+        if character in "*?[":
+            return glob[:index]
+    return glob

@@ -1,0 +1,136 @@
+"""Prime records: JSON lines with key, value and lifetime, the same for every cache that takes keys.
+
+A first line `{"cachekit": 1}` names the version. `key` is text; `value` any JSON value, or
+`value_base64` its bytes; `ttl` in seconds or `expires_at` in epoch seconds, neither for no expiry;
+`flags` a number that the store keeps beside the value.
+"""
+
+import base64
+import binascii
+import json
+import shlex
+import subprocess
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cachekit.caches.base import Filling
+from cachekit.deadline import Deadline
+from cachekit.errors import SourceError
+
+VERSION = 1
+_KEYS = {"key", "value", "value_base64", "ttl", "expires_at", "flags"}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One entry to store: `value` is bytes as they are, or a JSON value for the cache to encode."""
+
+    key: str
+    value: Any
+    expires_at: float | None = None
+    flags: int | None = None
+
+
+def read_records(filling: Filling, deadline: Deadline) -> Iterator[Record]:
+    """Yield the records of a `file:` or `command:` filling. Raises SourceError naming the line."""
+    lines = _command(filling.value, deadline) if filling.kind == "command" else _file(filling.value)
+    yield from parse_records(lines, str(filling))
+
+
+def parse_records(lines: Iterable[bytes], source: str) -> Iterator[Record]:
+    """Parse JSON lines. Raises SourceError naming source and line."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            read = _object(line)
+            if number == 1 and "cachekit" in read:
+                _check_version(read)
+                continue
+            yield _record(read)
+        except (ValueError, binascii.Error) as error:
+            raise SourceError(f"{source}:{number}", str(error)) from error
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    read = json.loads(line)
+    if not isinstance(read, dict):
+        raise ValueError("expected a JSON object")  # noqa: TRY004 - said of the text, not the type
+    return read
+
+
+def _check_version(header: dict[str, Any]) -> None:
+    if header["cachekit"] != VERSION:
+        raise ValueError(f"version {header['cachekit']!r}; this cachekit reads version {VERSION}")
+
+
+def _record(read: dict[str, Any]) -> Record:
+    if unknown := read.keys() - _KEYS:
+        raise ValueError(f"unknown field {min(unknown)!r}; known: {', '.join(sorted(_KEYS))}")
+    key, flags = read.get("key"), read.get("flags")
+    if not isinstance(key, str) or not key:
+        raise ValueError("expected `key`, a text that is not empty")
+    if ("value" in read) == ("value_base64" in read):
+        raise ValueError("expected one of `value` and `value_base64`")
+    if flags is not None and (type(flags) is not int or not 0 <= flags < 2**32):
+        raise ValueError("expected `flags` to be a number from 0 to 4294967295")
+    return Record(key, _value(read), _expiry(read), flags)
+
+
+def _value(read: dict[str, Any]) -> Any:
+    if "value" in read:
+        return read["value"]
+    encoded = read["value_base64"]
+    if not isinstance(encoded, str):
+        raise ValueError("expected `value_base64` to be text")  # noqa: TRY004 - as above
+    return base64.b64decode(encoded, validate=True)
+
+
+def _expiry(read: dict[str, Any]) -> float | None:
+    if "ttl" in read and "expires_at" in read:
+        raise ValueError("expected one of `ttl` and `expires_at`")
+    for name, since in (("ttl", time.time()), ("expires_at", 0.0)):
+        number = read.get(name)
+        if number is None:
+            continue
+        if isinstance(number, bool) or not isinstance(number, int | float) or number < 0:
+            raise ValueError(f"expected `{name}` to be a number of seconds")
+        return since + number
+    return None
+
+
+def _file(path: str) -> Iterator[bytes]:
+    try:
+        with Path(path).open("rb") as file:
+            yield from file
+    except OSError as error:
+        raise SourceError(path, f"cannot be read: {error.strerror}") from error
+
+
+def _command(line: str, deadline: Deadline) -> Iterator[bytes]:
+    """Run a loader here and yield what it prints, line by line; the deadline ends it."""
+    source = f"command:{line}"
+    try:
+        process = subprocess.Popen(  # noqa: S603 - the user's own command
+            shlex.split(line), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        )
+    except (OSError, ValueError, IndexError) as error:
+        raise SourceError(source, f"cannot be run: {error}") from error
+    watchdog = threading.Timer(deadline.remaining(), process.kill)
+    watchdog.start()
+    try:
+        with process:
+            yield from process.stdout or ()
+    finally:
+        process.kill()
+        watchdog.cancel()
+    if deadline.has_passed:
+        raise SourceError(source, f"was ended: not done within {deadline.seconds:g} s")
+    if process.returncode:
+        raise SourceError(
+            source, f"ended with status {process.returncode}; its records are incomplete"
+        )

@@ -1,0 +1,119 @@
+"""One clear, prime or look at caches: settings, plan, question, run, report."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from cachekit.caches.base import Conditions
+from cachekit.cli import choices
+from cachekit.cli.output import atomic_output
+from cachekit.cli.run import signals
+from cachekit.deadline import Deadline
+from cachekit.errors import ConfigError
+from cachekit.execution import Limits, execute, survey
+from cachekit.outcomes import ActionReport, StepResult
+from cachekit.plan import Action, Plan, Selection, plan_clear, plan_prime, plan_status
+from cachekit.reports import actions
+from cachekit.scope import Kind, Scope
+from cachekit.settings import Settings
+from cachekit.warming.stop import Stop
+
+_FILLINGS = ("file", "donor", "command", "path")
+
+
+def clear(options: Mapping[str, Any]) -> int:
+    """Clear what the options say; return the exit code. Raises CachekitError."""
+    scope = _scope(options)
+    settings, selection, conditions = _start(options)
+    return _act(plan_clear(settings, selection, scope, conditions), conditions, options)
+
+
+def prime(options: Mapping[str, Any]) -> int:
+    """Prime what the options say; return the exit code. Raises CachekitError."""
+    kind, separator, value = options["source"].partition(":")
+    if kind not in _FILLINGS or not separator or not value:
+        raise ConfigError(
+            "--from: expected file:PATH, donor:CACHE-OR-RELEASE, command:CMD or path:DIR"
+        )
+    settings, selection, conditions = _start(options)
+    return _act(plan_prime(settings, selection, kind, value), conditions, options)
+
+
+def status(options: Mapping[str, Any]) -> int:
+    """Tell the state of what the options say; return the exit code. Raises CachekitError."""
+    unused = {"force": False, "release": None, "keep_going": True, "dry_run": False}
+    settings, selection, conditions = _start({**options, **unused})
+    return _act(plan_status(settings, selection), conditions, {**options, **unused})
+
+
+def _start(options: Mapping[str, Any]) -> tuple[Settings, Selection, Conditions]:
+    settings = choices.settings_from_file(options["settings_path"], os.environ)
+    if options["release"] is not None:
+        settings = replace(settings, release=options["release"])
+    selection = Selection(
+        caches=options["caches"], nodes=options["nodes"], groups=options["groups"]
+    )
+    conditions = Conditions(
+        deadline=Deadline(options["deadline"]),
+        state_dir=options["state_dir"] or choices.state_dir_of(settings, os.environ),
+        site=settings.site,
+        release=settings.release,
+        previous=settings.previous,
+        force=options["force"],
+    )
+    return settings, selection, conditions
+
+
+def _scope(options: Mapping[str, Any]) -> Scope:
+    names = {kind: "scope_release" if kind is Kind.RELEASE else kind.name.lower() for kind in Kind}
+    given = {kind: options[name] for kind, name in names.items() if options[name]}
+    if len(given) != 1:
+        found = " and ".join(f"--{kind}" for kind in given) or "none"
+        wanted = ", ".join(f"--{kind}" for kind in Kind)
+        raise ConfigError(f"say what to clear by one kind of scope, found {found}; of: {wanted}")
+    ((kind, value),) = given.items()
+    try:
+        return Scope(kind) if kind is Kind.EVERYTHING else Scope(kind, value)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _act(plan: Plan, conditions: Conditions, options: Mapping[str, Any]) -> int:
+    limits = Limits(step_seconds=options["deadline"], keep_going=options["keep_going"])
+    stop = Stop(None)
+    with atomic_output(options["output"]) as output, signals(stop) as caught:
+        if options["dry_run"] or (plan.action is Action.CLEAR and not options["yes"]):
+            looked = survey(plan, conditions, limits=limits, stop=stop)
+            if options["dry_run"]:
+                output.write(_rendered(looked, options))
+                return looked.exit_code
+            _ask(looked)
+        listener = _unheard if options["quiet"] else _log
+        report = execute(plan, conditions, limits=limits, stop=stop, listener=listener)
+        output.write(_rendered(report, options))
+    return caught[0] if caught and report.ended_early else report.exit_code
+
+
+def _ask(looked: ActionReport) -> None:
+    """Show what would go, and go on only with a yes. Raises ConfigError, click.Abort."""
+    click.echo(actions.render(looked), err=True)
+    if not sys.stdin.isatty():
+        raise ConfigError("nothing was cleared: no terminal to ask on; --yes clears without asking")
+    click.confirm("clear this?", abort=True, err=True)
+
+
+def _log(step: StepResult) -> None:
+    click.echo(actions.line(step), err=True)
+
+
+def _unheard(step: StepResult) -> None:
+    pass
+
+
+def _rendered(report: ActionReport, options: Mapping[str, Any]) -> str:
+    json = options["output_format"] == "json"
+    return actions.render_json(report) if json else actions.render(report)

@@ -1,0 +1,29 @@
+"""One deadline for all that a step does."""
+
+import time
+from collections.abc import Callable
+
+
+class DeadlineError(TimeoutError):
+    """The time of a step is used up."""
+
+
+class Deadline:
+    """Runs from its making; `seconds` in all."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        self._end = clock() + seconds
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether no time is left."""
+        return self._clock() >= self._end
+
+    def remaining(self, at_most: float | None = None) -> float:
+        """Give the seconds that are left, for the timeout of one call. Raises DeadlineError."""
+        left = self._end - self._clock()
+        if left <= 0:
+            raise DeadlineError(f"not done within {self.seconds:g} s")
+        return left if at_most is None else min(left, at_most)

@@ -1,0 +1,157 @@
+"""Clears, primes, surveys and states of caches, for people and for programs."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from cachekit.caches.base import Change, Status, Survey
+from cachekit.model import shown
+from cachekit.outcomes import ActionReport, StepOutcome, StepResult
+from cachekit.quantities import format_bytes, format_seconds, format_share
+from cachekit.reports.machine import VERSION, plain
+from cachekit.reports.table import table
+
+_UNKNOWN = "?"
+_WORDS = {
+    "clear": ("found", "removed", "left"),
+    "prime": ("found", "stored", "present", "skipped", "left"),
+}
+
+
+def render(report: ActionReport) -> str:
+    """Write the report for people."""
+    return "\n".join(map(shown, _lines(report))) + "\n"
+
+
+def render_json(report: ActionReport) -> str:
+    """Write the report as one JSON document; docs/report.md has its shape."""
+    document = {
+        "version": VERSION,
+        "command": report.action,
+        "what": report.what,
+        "outcome": report.outcome.value,
+        "exit_code": int(report.exit_code),
+        "elapsed": round(report.elapsed, 6),
+        "ended_early": report.ended_early,
+        "notes": list(report.notes),
+        "steps": [_step(step) for step in report.steps],
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def line(step: StepResult) -> str:
+    """Write one step's end for the log."""
+    reason = f": {step.reason}" if step.reason else ""
+    return shown(f"{step.outcome:<7} {step.cache} at {step.place}{reason}")
+
+
+def _step(step: StepResult) -> dict[str, Any]:
+    facts: dict[str, Any] = plain(vars(step))
+    facts["elapsed"] = round(step.elapsed, 6)
+    return facts
+
+
+def _lines(report: ActionReport) -> Iterator[str]:
+    yield f"{report.outcome.upper()}  {report.action} {report.what}".rstrip()
+    yield f"{_plural(len(report.steps), 'step')} in {format_seconds(report.elapsed)}"
+    if report.ended_early:
+        yield f"ENDED EARLY: {report.ended_early}"
+    yield from (f"note: {note}" for note in report.notes)
+    yield ""
+    headings, row = _shape(report.action)
+    rows = [(step.cache, step.place, *row(step), step.outcome) for step in report.steps]
+    yield from table(("cache", "at", *headings, ""), rows)
+    yield from _details(report)
+    yield from _next(report)
+
+
+def _shape(action: str) -> tuple[Sequence[str], Callable[[StepResult], tuple[str, ...]]]:
+    if action in _WORDS:
+        words = _WORDS[action]
+        return (*words, "time"), lambda step: _change_row(step, words)
+    if action == "status":
+        return ("version", "items", "size", "of", "hits", "evicted"), _status_row
+    return ("would go", "of all", "size"), _survey_row
+
+
+def _change_row(step: StepResult, words: Sequence[str]) -> tuple[str, ...]:
+    time = format_seconds(step.elapsed) if step.elapsed else "-"
+    if not isinstance(step.found, Change):
+        return (*("-" for _ in words), time)
+    return (*(_count(getattr(step.found, word)) for word in words), time)
+
+
+def _status_row(step: StepResult) -> tuple[str, ...]:
+    status = step.found
+    if not isinstance(status, Status):
+        return ("-",) * 6
+    asked = None if status.hits is None or status.misses is None else status.hits + status.misses
+    hits = format_share((status.hits or 0) / asked) if asked else _UNKNOWN if asked is None else "-"
+    return (
+        status.version or _UNKNOWN,
+        _count(status.items),
+        _size(status.size),
+        _size(status.capacity),
+        hits,
+        _count(status.evictions),
+    )
+
+
+def _survey_row(step: StepResult) -> tuple[str, ...]:
+    survey = step.found
+    if not isinstance(survey, Survey):
+        return ("-",) * 3
+    return _count(survey.found), _count(survey.total), _size(survey.size)
+
+
+def _details(report: ActionReport) -> Iterator[str]:
+    for title, facts_of in (
+        ("why", lambda step: (step.reason,)),
+        ("look at", lambda step: getattr(step.found, "hazards", ())),
+        ("warnings", lambda step: getattr(step.found, "warnings", ())),
+        ("evidence", lambda step: getattr(step.found, "evidence", ())),
+        ("for example", lambda step: getattr(step.found, "examples", ())),
+    ):
+        facts = [(step, fact) for step in report.steps for fact in facts_of(step) if fact]
+        if facts:
+            yield ""
+            yield f"{title}:"
+        for step, fact in facts:
+            yield f"  {step.cache} at {step.place}: {_without_place(step, fact)}"
+
+
+def _without_place(step: StepResult, fact: str) -> str:
+    """Messages of errors name their place, which stands before them already."""
+    for prefix in (f"node {step.place}: ", f"{step.place}: "):
+        fact = fact.removeprefix(prefix)
+    return fact
+
+
+def _next(report: ActionReport) -> Iterator[str]:
+    if report.action == "status" and report.outcome is StepOutcome.DONE:
+        return
+    yield ""
+    if report.action.startswith("plan"):
+        yield "nothing was changed"
+    elif report.outcome is StepOutcome.FAILED:
+        done = sum(step.outcome is StepOutcome.DONE for step in report.steps)
+        yield (
+            f"next: {done} of {_plural(len(report.steps), 'step')} are done (exit 1); mend what is"
+            " named above and run the same command again"
+        )
+    elif report.outcome is StepOutcome.UNKNOWN:
+        yield "next: look for yourself; nothing proves that all of it took effect (exit 3)"
+    else:
+        yield "next: nothing; all of it is proven"
+
+
+def _count(number: int | None) -> str:
+    return _UNKNOWN if number is None else f"{number:,}"
+
+
+def _size(number: int | None) -> str:
+    return _UNKNOWN if number is None else format_bytes(number)
+
+
+def _plural(count: int, one: str) -> str:
+    return f"{count:,} {one}{'' if count == 1 else 's'}"

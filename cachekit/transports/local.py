@@ -1,0 +1,82 @@
+"""This machine: commands and sockets without a detour."""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cachekit.deadline import Deadline, DeadlineError
+from cachekit.errors import CommandError, UnreachableError
+from cachekit.model import Address
+from cachekit.transports.base import Completed
+
+CONNECT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """This machine, under the name of a node; without one, errors name what was dialled."""
+
+    node: str
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", deadline: Deadline) -> Completed:
+        """Run one command in a process group of its own, which the deadline ends as a whole."""
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise CommandError(self.node, f"{argv[0]} cannot be run: {error.strerror}") from error
+        try:
+            stdout, stderr = process.communicate(stdin, timeout=deadline.remaining())
+        except (subprocess.TimeoutExpired, DeadlineError) as error:
+            raise CommandError(
+                self.node, f"{argv[0]} was ended: not done within {deadline.seconds:g} s"
+            ) from error
+        finally:
+            _end(process)
+        return Completed(process.returncode, stdout, stderr)
+
+    def dial(self, address: Address, *, deadline: Deadline) -> socket.socket:
+        """Connect to host and port, or to a unix socket."""
+        seconds = deadline.remaining(CONNECT_SECONDS)
+        try:
+            connection = _connect(address, seconds)
+        except OSError as error:
+            cause = error.strerror or str(error)
+            if isinstance(error, TimeoutError):
+                cause = f"no answer within {seconds:g} s"
+            raise UnreachableError(
+                self.node, f"{address}: {cause}; is it running there?"
+            ) from error
+        connection.settimeout(deadline.remaining())
+        return connection
+
+
+def _connect(address: Address, seconds: float) -> socket.socket:
+    if not address.unix_path:
+        host = address.host.strip("[]")
+        connection = socket.create_connection((host, address.port or 0), timeout=seconds)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(seconds)
+    try:
+        connection.connect(address.unix_path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Leave nothing of the command behind where it has not ended by itself."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
