@@ -161,8 +161,8 @@ def _plan(
     problems: Sequence[Problem],
     notes: Sequence[str] = (),
 ) -> Plan:
-    if problems:
-        raise ConfigError(problems)
+    if problems or not steps:
+        raise ConfigError(problems or "nothing to do: no cache is at the chosen nodes")
     ordered = sorted(steps, key=lambda step: step.layer)
     stages = tuple(tuple(group) for _, group in groupby(ordered, key=lambda step: step.layer))
     return Plan(action=action, what=what, stages=stages, notes=tuple(notes))
