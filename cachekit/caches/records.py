@@ -13,9 +13,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cachekit.caches.base import Filling
 from cachekit.deadline import Deadline
@@ -25,8 +24,7 @@ VERSION = 1
 _KEYS = {"key", "value", "value_base64", "ttl", "expires_at", "flags"}
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One entry to store: `value` is bytes as they are, or a JSON value for the cache to encode."""
 
     key: str
@@ -69,8 +67,9 @@ def _check_version(header: dict[str, Any]) -> None:
 
 
 def _record(read: dict[str, Any]) -> Record:
-    if unknown := read.keys() - _KEYS:
-        raise ValueError(f"unknown field {min(unknown)!r}; known: {', '.join(sorted(_KEYS))}")
+    if not read.keys() <= _KEYS:
+        unknown = min(read.keys() - _KEYS)
+        raise ValueError(f"unknown field {unknown!r}; known: {', '.join(sorted(_KEYS))}")
     key, flags = read.get("key"), read.get("flags")
     if not isinstance(key, str) or not key:
         raise ValueError("expected `key`, a text that is not empty")
@@ -91,16 +90,18 @@ def _value(read: dict[str, Any]) -> Any:
 
 
 def _expiry(read: dict[str, Any]) -> float | None:
-    if "ttl" in read and "expires_at" in read:
+    ttl, expires_at = read.get("ttl"), read.get("expires_at")
+    if ttl is None:
+        return None if expires_at is None else _seconds("expires_at", expires_at)
+    if expires_at is not None:
         raise ValueError("expected one of `ttl` and `expires_at`")
-    for name, since in (("ttl", time.time()), ("expires_at", 0.0)):
-        number = read.get(name)
-        if number is None:
-            continue
-        if isinstance(number, bool) or not isinstance(number, int | float) or number < 0:
-            raise ValueError(f"expected `{name}` to be a number of seconds")
-        return since + number
-    return None
+    return time.time() + _seconds("ttl", ttl)
+
+
+def _seconds(name: str, number: object) -> float:
+    if isinstance(number, bool) or not isinstance(number, int | float) or number < 0:
+        raise ValueError(f"expected `{name}` to be a number of seconds")
+    return number
 
 
 def _file(path: str) -> Iterator[bytes]:

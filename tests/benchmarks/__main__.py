@@ -16,7 +16,7 @@ import pycurl
 import cachekit
 from tests.benchmarks.harness import Bar, Bench, print_bars
 
-NAMES = ("throughput", "latency", "auto", "memory", "startup", "many_nodes")
+NAMES = ("throughput", "latency", "auto", "memory", "startup", "many_nodes", "memcache")
 
 
 def main() -> int:

@@ -23,7 +23,7 @@ from cachekit.caches.namespace import (
     prefix_of,
     release_token,
 )
-from cachekit.caches.records import Record, read_records
+from cachekit.caches.records import read_records
 from cachekit.errors import RefusedError, UnexpectedReplyError
 from cachekit.model import Node, NodeAddress, shown
 from cachekit.quantities import OneOrMore, Share, format_bytes
@@ -177,22 +177,20 @@ class Memcache:
         if filling.kind == "donor":
             yield from self._copies(places, filling, conditions)
             return
-        now = time.time()
-        for record in read_records(filling, conditions.deadline):
-            yield self._item(record, now, conditions, places[0].name)
-
-    def _item(self, record: Record, now: float, conditions: Conditions, place: str) -> Item:
-        key = record.key.replace(PLACEHOLDER, release_token(conditions.release))
-        if not key.startswith(prefix_of(self.namespace, conditions.release)):
-            raise RefusedError(
-                place,
-                f"the key {shown(record.key)} is outside of the namespace {self.namespace};"
-                " records name keys as they are stored, {release} in them is the live release's",
-            )
+        prefix = prefix_of(self.namespace, conditions.release)
         encode = php_values.encode if self.encoding == "php" else php_values.encode_plain
-        value, flags = encode(record.value)
-        ttl = None if record.expires_at is None else record.expires_at - now
-        return Item(_bytes(key), value, flags if record.flags is None else record.flags, ttl)
+        token, now = release_token(conditions.release), time.time()
+        for record in read_records(filling, conditions.deadline):
+            key = record.key.replace(PLACEHOLDER, token)
+            if not key.startswith(prefix):
+                raise _outside(places, record.key, self.namespace)
+            value, flags = encode(record.value)
+            yield Item(
+                _bytes(key),
+                value,
+                flags if record.flags is None else record.flags,
+                None if record.expires_at is None else record.expires_at - now,
+            )
 
     def _copies(
         self, places: Sequence[Place], filling: Filling, conditions: Conditions
@@ -250,6 +248,14 @@ class Memcache:
         prefix = _bytes(prefix_of(self.namespace, conditions.previous))
         keys, _ = crawler.keys_and_total(connection, prefix, conditions)
         return keys[:: max(1, len(keys) // _SAMPLE)]
+
+
+def _outside(places: Sequence[Place], key: str, namespace: str) -> RefusedError:
+    return RefusedError(
+        ", ".join(place.name for place in places),
+        f"the key {shown(key)} is outside of the namespace {namespace}; records name keys as they"
+        " are stored, and {release} in them is the live release",
+    )
 
 
 def _read(

@@ -32,6 +32,8 @@ def placement(
     weights: Sequence[int] = (),
 ) -> Placement:
     """Build the choice of a server for each key."""
+    if len(servers) == 1:
+        return lambda _key: 0
     if distribution == "modula":
         number, hash_of = len(servers), _HASHES[key_hash]
         return lambda key: hash_of(key) % number
