@@ -13,7 +13,9 @@ from typing import Annotated, NamedTuple
 from cachekit.quantities import OneOrMore, Seconds, Written
 
 _URL = re.compile(rb"(?i)(https?)://([^/?#]*)")
-_HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]@]+)(?::(?P<port>\d{1,5}))?")
+_HOST_PORT = re.compile(
+    r"(?P<host>\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s:/\[\]@]+)(?::(?P<port>\d{1,5}))?"
+)
 _USERINFO = re.compile(rb"^([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@")
 _UNSENDABLE = re.compile(rb"[\x00-\x20\x7f]")
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -70,7 +72,9 @@ def parse_address(written: object) -> Address:
 NodeAddress = Annotated[
     Address,
     Written(
-        parse_address, r"^(unix:/.+|\[[0-9A-Fa-f:.%]+\](:\d+)?|[^\s:/@]+(:\d+)?)$", "10.0.0.11:8080"
+        parse_address,
+        r"^(unix:/.+|\[[0-9A-Fa-f:.]+(%[\w.-]+)?\](:\d+)?|[^\s:/@]+(:\d+)?)$",
+        "10.0.0.11:8080",
     ),
 ]
 
@@ -247,7 +251,7 @@ def has_userinfo(url: bytes) -> bool:
 
 
 def shown_url(url: bytes) -> str:
-    """Write a URL for people: credentials redacted, control and non-ASCII bytes escaped."""
+    """Write a URL for people: credentials redacted, what does not print escaped."""
     text = _USERINFO.sub(rb"\1***@", url) if b"@" in url else url
     return shown(text.decode("utf-8", "surrogateescape"))
 

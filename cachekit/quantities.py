@@ -16,6 +16,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|[kKMG]i?B?)")
 _BYTES = {"b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
@@ -92,10 +93,10 @@ def format_share(share: Fraction | float) -> str:
 def _bare_number(written: object) -> float | None:
     if isinstance(written, bool) or not isinstance(written, int | float | str):
         return None
-    try:
-        number = float(written)
-    except ValueError:
+    # Python would read `1_000` and words such as `nan`, too.
+    if isinstance(written, str) and not _NUMBER.fullmatch(written.strip()):
         return None
+    number = float(written)
     return number if math.isfinite(number) else None
 
 

@@ -121,7 +121,8 @@ class Judge:
                 verdict = Verdict.UNCACHEABLE
             elif not reasons:
                 reasons.append("gone")
-        return tuple(reasons), verdict
+        # Of a URL that is listed as not cacheable nobody asks why.
+        return tuple(reasons) if target.way.traits.cacheable else (), verdict
 
     def _is_quick(self, target: Target, response: Response) -> bool:
         cold = self._cold.get(target.way.lane.node)

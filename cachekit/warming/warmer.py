@@ -18,6 +18,7 @@ from cachekit.events import (
     RunPlanned,
     TargetDone,
 )
+from cachekit.lock import locked
 from cachekit.model import Node
 from cachekit.replay import Fault, Response, replay
 from cachekit.results import Outcome, WarmReport
@@ -25,7 +26,6 @@ from cachekit.settings import Settings
 from cachekit.warming import gate, journal
 from cachekit.warming.judge import Judge, follow
 from cachekit.warming.lane import Lane, Target
-from cachekit.lock import locked
 from cachekit.warming.marks import Marks
 from cachekit.warming.pace import Auto, Concurrency, Fixed
 from cachekit.warming.plan import WarmPlan, plan_warm, terms_of

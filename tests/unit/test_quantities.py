@@ -5,6 +5,7 @@ from fractions import Fraction
 import pytest
 
 from cachekit.quantities import (
+    format_bytes,
     format_seconds,
     format_share,
     parse_bytes,
@@ -67,7 +68,7 @@ def test_sizes(written: object, size: int) -> None:
     assert parse_bytes(written) == size
 
 
-@pytest.mark.parametrize("written", ["", "1T", "-1k", -1, 1.5, False, None, "inf"])
+@pytest.mark.parametrize("written", ["", "1T", "-1k", -1, 1.5, False, None, "inf", "1_000"])
 def test_what_is_no_size_is_refused(written: object) -> None:
     with pytest.raises(ValueError, match="expected a size"):
         parse_bytes(written)
@@ -80,12 +81,23 @@ def test_what_is_no_size_is_refused(written: object) -> None:
         (0.012, "12 ms"),
         (3.42, "3.4 s"),
         (302, "5 min 02 s"),
+        (0.9996, "1.0 s"),
+        (59.96, "1 min 00 s"),
+        (3599.9, "1 h 00 min"),
         (3780, "1 h 03 min"),
         (0, "0 ms"),
     ],
 )
 def test_durations_for_people(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "0.977 kB"), (1536, "1.5 kB"), (5 << 30, "5 GB")],
+)
+def test_sizes_for_people(size: int, text: str) -> None:
+    assert format_bytes(size) == text
 
 
 @pytest.mark.parametrize(
