@@ -1,4 +1,4 @@
-"""This machine: commands and sockets without a detour."""
+"""Commands and sockets of the machine that cachekit runs on, without a detour."""
 
 import os
 import signal
@@ -17,14 +17,17 @@ CONNECT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """This machine, under the name of a node; without one, errors name what was dialled."""
+    """The machine that cachekit runs on, under the name of a node.
+
+    Without a name, errors name what was dialled.
+    """
 
     node: str
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", deadline: Deadline) -> Completed:
         """Run one command in a process group of its own, which the deadline ends as a whole."""
         try:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 - no shell; adapters choose what is run
                 argv,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -1,0 +1,222 @@
+"""The `apc` cache: clear, prime and status of the APCu and the OPcache of php-fpm."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import translate
+from typing import ClassVar, Literal
+
+from cachekit.caches.apc import changes
+from cachekit.caches.apc.call import Hook, Step, ask_pool, encoded
+from cachekit.caches.apc.commands import argv_of, run
+from cachekit.caches.apc.priming import Batches, compile_files, store_records
+from cachekit.caches.apc.reload import reload
+from cachekit.caches.apc.state import status_of
+from cachekit.caches.base import (
+    NOT_APPLICABLE,
+    Change,
+    Conditions,
+    Filling,
+    Place,
+    Status,
+    Survey,
+    on_nodes,
+)
+from cachekit.caches.namespace import literal_start
+from cachekit.model import Node, parse_address
+from cachekit.quantities import OneOrMore
+from cachekit.scope import Kind, Scope
+
+Segment = Literal["opcode", "user"]
+
+_LAYERS: Mapping[str, int] = {"opcode": 20, "user": 35}
+_BY_KEY = frozenset({Kind.KEY, Kind.PREFIX, Kind.GLOB})
+_TAKES: Mapping[str, frozenset[Kind]] = {
+    "opcode": frozenset({Kind.EVERYTHING, Kind.PATH}),
+    "user": frozenset({Kind.EVERYTHING}) | _BY_KEY,
+}
+_FILLED_FROM: Mapping[str, frozenset[str]] = {
+    "opcode": frozenset({"path"}),
+    "user": frozenset({"file", "command"}),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apc:
+    """The memory that php-fpm's pools share on each node of `on`: opcode (OPcache), user (APCu).
+
+    `sockets` are paths, globs or host:port on the node; without them, all php-fpm there is found.
+    `php` is the PHP of the command line that talks to them, `sudo -n -u www-data php` where rights
+    are wanting; the hook lies in `tmp` meanwhile, which the pools must be able to read. With `prefix` nothing but
+    APCu keys that start with it is touched. `reload_command` takes the place of opcache_reset().
+    `clear_command` and `prime_command` are arguments of `php`, run on the node afterwards.
+    """
+
+    scopes: ClassVar[frozenset[Kind]] = _TAKES["opcode"] | _TAKES["user"]
+    sharded: ClassVar[bool] = False
+
+    on: OneOrMore[str]
+    sockets: OneOrMore[str] = ()
+    segments: OneOrMore[Segment] = ("opcode", "user")
+    php: str = "php"
+    prefix: str = ""
+    tmp: str | None = None
+    reload_command: OneOrMore[str] = ()
+    clear_command: OneOrMore[str] = ()
+    prime_command: OneOrMore[str] = ()
+
+    def __post_init__(self) -> None:
+        if not self.segments or len(set(self.segments)) != len(self.segments):
+            raise ValueError("segments: expected opcode, user or both")
+        for socket in self.sockets:
+            _check_socket(socket)
+        if self.tmp is not None and not self.tmp.startswith("/"):
+            raise ValueError("tmp: expected an absolute path on the node")
+        if not argv_of((self.php,)):
+            raise ValueError("php: expected a program, or a command line such as sudo -n php")
+        for command in (self.reload_command, self.clear_command, self.prime_command):
+            argv_of(command)
+
+    @property
+    def layer(self) -> int:
+        """The innermost of its segments."""
+        return min(_LAYERS[segment] for segment in self.segments)
+
+    @property
+    def prime_from(self) -> frozenset[str]:
+        """What its segments can be filled from."""
+        return frozenset().union(*(_FILLED_FROM[segment] for segment in self.segments))
+
+    def parts(self) -> Mapping[str, "Apc"]:
+        """Give each segment as a cache; `clear_command` runs once, with the outermost."""
+        outermost = max(self.segments, key=_LAYERS.__getitem__)
+        return {
+            segment: replace(
+                self,
+                segments=(segment,),
+                clear_command=self.clear_command if segment == outermost else (),
+            )
+            for segment in self.segments
+        }
+
+    def places(self, nodes: Mapping[str, Node]) -> tuple[Place, ...]:
+        """Give each node."""
+        return on_nodes(self.on, nodes)
+
+    def refusal(self, scope: Scope, conditions: Conditions) -> str:
+        """Refuse what its segments do not take, or what is outside of the prefix."""
+        if not self._fitting(scope):
+            return f"{NOT_APPLICABLE}the segment {self.segments[0]} takes no --{scope.kind}"
+        for value in scope.values:
+            if scope.kind is Kind.PATH and (reason := _path_refusal(value)):
+                return f"--path {value}: {reason}"
+            literal = literal_start(value) if scope.kind is Kind.GLOB else value
+            if scope.kind in _BY_KEY and not literal.startswith(self.prefix):
+                return (
+                    f"--{scope.kind} {value} is outside of what the cache's prefix"
+                    f" {self.prefix!r} selects"
+                )
+        return ""
+
+    def clear(self, place: Place, scope: Scope, conditions: Conditions) -> Change:
+        """Restart or invalidate OPcache, clear or delete from APCu, and look what is left."""
+        done = [
+            self._clear_opcode(place, scope, conditions)
+            if segment == "opcode"
+            else self._clear_user(place, scope, conditions)
+            for segment in self._fitting(scope)
+        ]
+        command = self.clear_command if scope.kind is Kind.EVERYTHING else ()
+        return self._then(command, changes.total(done), place, conditions)
+
+    def survey(self, place: Place, scope: Scope, conditions: Conditions) -> Survey:
+        """Count the scripts and keys that a clear would touch."""
+        steps = [self._counting(segment, scope) for segment in self._fitting(scope)]
+        return changes.surveyed(self._hook.ask(place, steps, conditions.deadline))
+
+    def status(self, place: Place, conditions: Conditions) -> Status:
+        """Tell how full the segments are and how they fare."""
+        steps = [ask_pool(f"{segment}.state") for segment in self.segments]
+        return status_of(self._hook.ask(place, steps, conditions.deadline), self.segments)
+
+    def prime(self, places: Sequence[Place], filling: Filling, conditions: Conditions) -> Change:
+        """Compile files that are on the node into OPcache, or store records in APCu."""
+        (place,), deadline = places, conditions.deadline
+        if filling.kind == "path":
+            change = compile_files(self._hook, place, filling, deadline)
+        else:
+            batches = Batches(source=str(filling), prefix=self.prefix, force=conditions.force)
+            change = store_records(self._hook, place, filling, batches, deadline)
+        return self._then(self.prime_command, change, place, conditions)
+
+    @property
+    def _hook(self) -> Hook:
+        return Hook(tuple(argv_of((self.php,))), tuple(map(_bare, self.sockets)), self.tmp)
+
+    def _fitting(self, scope: Scope) -> tuple[Segment, ...]:
+        return tuple(each for each in self.segments if scope.kind in _TAKES[each])
+
+    def _clear_opcode(self, place: Place, scope: Scope, conditions: Conditions) -> Change:
+        if scope.kind is Kind.PATH:
+            step, read = ask_pool("opcode.invalidate", **_paths(scope)), changes.invalidated
+        elif self.reload_command:
+            argv = argv_of(self.reload_command)
+            return reload(self._hook, place, argv, conditions.deadline)
+        else:
+            step, read = {"do": "reset"}, changes.restarted
+        return changes.changed(self._hook.ask(place, [step], conditions.deadline), read)
+
+    def _clear_user(self, place: Place, scope: Scope, conditions: Conditions) -> Change:
+        selection = self._keys(scope)
+        step = ask_pool("user.delete", **selection) if selection else ask_pool("user.clear")
+        read = changes.deleted if selection else changes.cleared
+        return changes.changed(self._hook.ask(place, [step], conditions.deadline), read)
+
+    def _counting(self, segment: Segment, scope: Scope) -> Step:
+        return ask_pool(
+            f"{segment}.count", **(_paths(scope) if segment == "opcode" else self._keys(scope))
+        )
+
+    def _keys(self, scope: Scope) -> dict[str, list[str]]:
+        """Say to the hook which keys are meant; nothing for all that there are."""
+        if scope.kind is Kind.EVERYTHING:
+            return {"prefixes": [encoded(self.prefix)]} if self.prefix else {}
+        if scope.kind is Kind.GLOB:
+            return {"patterns": [encoded(_pcre(value)) for value in scope.values]}
+        name = "keys" if scope.kind is Kind.KEY else "prefixes"
+        return {name: [encoded(value) for value in scope.values]}
+
+    def _then(
+        self, command: Sequence[str], change: Change, place: Place, conditions: Conditions
+    ) -> Change:
+        """Run a command of the user's after what was done, and add what it said."""
+        if not command:
+            return change
+        said = run(place, [*argv_of((self.php,)), *argv_of(command)], conditions.deadline)
+        return replace(change, evidence=(*change.evidence, said))
+
+
+def _paths(scope: Scope) -> dict[str, list[str]]:
+    return {"paths": [encoded(value) for value in scope.values]}
+
+
+def _pcre(glob: str) -> str:
+    """Translate a glob for PCRE, where the end as Python writes it lets a newline follow."""
+    return rf"^{translate(glob)[:-2]}\z"
+
+
+def _path_refusal(path: str) -> str:
+    if not path.startswith("/") or ".." in path.split("/"):
+        return "expected an absolute path without `..`, of a PHP file or a directory"
+    return "" if path.strip("/") else "selects every script; use --everything"
+
+
+def _check_socket(written: str) -> None:
+    bare = _bare(written)
+    if bare.startswith("/"):
+        return
+    if parse_address(bare).port is None:
+        raise ValueError(f"sockets: {written}: expected a path, a glob, or host:port")
+
+
+def _bare(socket: str) -> str:
+    return socket.removeprefix("unix:")

@@ -1,0 +1,5 @@
+"""File caches on nodes."""
+
+from cachekit.caches.files.adapter import Files
+
+__all__ = ["Files"]

@@ -1,0 +1,239 @@
+"""File caches on nodes: templates and objects of an application, pages of nginx."""
+
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from cachekit.caches.base import (
+    Change,
+    Conditions,
+    Filling,
+    Place,
+    Status,
+    Survey,
+    on_nodes,
+)
+from cachekit.caches.files import answers, patterns
+from cachekit.caches.files.agent.roots import system_reason
+from cachekit.caches.files.call import ask
+from cachekit.errors import RefusedError
+from cachekit.model import Node
+from cachekit.quantities import OneOrMore, Share
+from cachekit.scope import Kind, Scope
+
+_RELEASE = "{release}"
+_PLAIN = frozenset({Kind.EVERYTHING, Kind.RELEASE, Kind.PATH, Kind.GLOB, Kind.OLDER_THAN})
+_BY_KEY = frozenset({Kind.KEY, Kind.PREFIX, Kind.URL, Kind.URL_PREFIX, Kind.URL_REGEX})
+_SAFE_RELEASE = re.compile(r"(?!\.{1,2}$)[^/\x00-\x1f\x7f]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """One directory of cache files on each node of `on`.
+
+    It must hold a file `.cachekit`, or `adopt` must be true; `owner` is who must own it. `path`
+    may contain `{release}`. `shared` is a tree that all nodes see (NFS): the first of them clears
+    it. `opcache` names the apc cache that holds bytecode of these files. With `format: nginx` it
+    is a proxy_cache_path, whose `proxy_cache_key` may be told by `key`, such as
+    `{scheme}://{host}{uri}`. Prime keeps the last `keep` trees for a rollback.
+    """
+
+    scopes: ClassVar[frozenset[Kind]] = _PLAIN | _BY_KEY
+    prime_from: ClassVar[frozenset[str]] = frozenset({"path", "command"})
+    sharded: ClassVar[bool] = False
+    layer: ClassVar[int] = 10
+
+    on: OneOrMore[str]
+    path: Path
+    adopt: bool = False
+    shared: bool = False
+    owner: str | None = None
+    format: Literal["plain", "nginx"] = "plain"
+    key: str | None = None
+    opcache: str | None = None
+    keep: int = 1
+    max_keys: int | None = None
+    max_share: Share | None = None
+
+    def __post_init__(self) -> None:
+        if reason := system_reason(str(self.path)):
+            raise ValueError(f"path {self.path}: {reason}")
+        if self.keep < 0:
+            raise ValueError("keep: expected 0 or more")
+        if self.key is not None and (self.format != "nginx" or "{uri}" not in self.key):
+            raise ValueError("key: expected a template with {uri}, together with `format: nginx`")
+        if self.opcache is not None and self.format == "nginx":
+            raise ValueError("opcache: nginx keeps no PHP files")
+
+    def places(self, nodes: Mapping[str, Node]) -> tuple[Place, ...]:
+        """Give each node; of a shared tree, the first."""
+        places = on_nodes(self.on, nodes)
+        return places[:1] if self.shared else places
+
+    def refusal(self, scope: Scope, conditions: Conditions) -> str:
+        """Refuse what does not fit the format, leads out of the directory, or is a kept release."""
+        if scope.kind in _BY_KEY and self.format != "nginx":
+            return f"{scope.kind} needs `format: nginx`"
+        if scope.kind is Kind.RELEASE:
+            return self._release_refusal(scope, conditions)
+        try:
+            self._roots(scope, conditions)
+            self._selection(scope, conditions)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def _release_refusal(self, scope: Scope, conditions: Conditions) -> str:
+        if _RELEASE not in str(self.path):
+            return f"path {self.path} is the same for all releases; it has no {_RELEASE}"
+        for release in scope.values:
+            if release in conditions.kept:
+                return f"release {release} is live or kept for rollback; --force lifts this"
+            if not _SAFE_RELEASE.fullmatch(release):
+                return f"release {release} is no name of a directory"
+        return ""
+
+    def clear(self, place: Place, scope: Scope, conditions: Conditions) -> Change:
+        """Remove files; everything by putting an empty tree in the place of the old one."""
+        changes = [
+            answers.change(self._ask("clear", place, scope, root, conditions))
+            for root in self._roots(scope, conditions)
+        ]
+        return answers.total(changes)
+
+    def survey(self, place: Place, scope: Scope, conditions: Conditions) -> Survey:
+        """Count files and bytes that are meant."""
+        surveys = [
+            answers.survey(self._ask("survey", place, scope, root, conditions))
+            for root in self._roots(scope, conditions)
+        ]
+        return answers.total_survey(surveys)
+
+    def status(self, place: Place, conditions: Conditions) -> Status:
+        """Tell number, size and age of the files, leftovers of crashes, and room on the disk."""
+        job = self._job("status", self._live_root(place, conditions))
+        answer = self._checked(place, ask(place, job, conditions.deadline))
+        return answers.status(answer, adopted=self.adopt, has_opcache=self.opcache is not None)
+
+    def prime(self, places: Sequence[Place], filling: Filling, conditions: Conditions) -> Change:
+        """Build a tree beside the old one, verify it, and put it in its place.
+
+        `path` is a directory or a tar archive on the node, or a tree kept for a rollback; `command`
+        is run there and fills the directory that CACHEKIT_DIR names.
+        """
+        (place,) = places
+        job = self._job("prime", self._live_root(place, conditions)) | {"keep": self.keep}
+        if filling.kind == "command":
+            job["command"] = _argv(place, filling.value)
+        elif filling.value.startswith("/"):
+            job["source"] = filling.value
+        else:
+            raise RefusedError(place.name, f"{filling}: expected an absolute path on the node")
+        answer = ask(place, job, conditions.deadline)
+        if "missing" in answer:
+            raise RefusedError(place.name, f"{answer['missing']}; make it, or correct `path`")
+        return answers.primed(answer)
+
+    def implied(self, scope: Scope) -> Mapping[str, Scope]:
+        """Name the bytecode of the files that go; of all releases, if the one is not known."""
+        if self.opcache is None:
+            return {}
+        root = str(self.path)
+        if scope.kind is Kind.RELEASE:
+            paths = tuple(self._root(each) for each in scope.values)
+        elif _RELEASE in root:
+            paths = (root.partition(_RELEASE)[0].rpartition("/")[0],)
+        elif scope.kind is Kind.PATH:
+            paths = tuple(f"{root}/{each}" for each in self._below(scope))
+        else:
+            paths = (root,)
+        return {self.opcache: Scope(Kind.PATH, paths)}
+
+    def _ask(
+        self, action: str, place: Place, scope: Scope, root: str, conditions: Conditions
+    ) -> dict[str, Any]:
+        job = self._job(action, root) | self._selection(scope, conditions)
+        answer = ask(place, job, conditions.deadline)
+        return self._checked(place, answer)
+
+    def _checked(self, place: Place, answer: dict[str, Any]) -> dict[str, Any]:
+        """Take a directory of a release that is not there for an empty one."""
+        if "missing" in answer and _RELEASE not in str(self.path):
+            raise RefusedError(
+                place.name, f"{answer['missing']}; make {self.path} there, or correct `path`"
+            )
+        return answer
+
+    def _job(self, action: str, root: str) -> dict[str, Any]:
+        return {
+            "action": action,
+            "path": root,
+            "adopt": self.adopt,
+            "shared": self.shared,
+            "owner": self.owner,
+        }
+
+    def _roots(self, scope: Scope, conditions: Conditions) -> tuple[str, ...]:
+        releases = scope.values if scope.kind is Kind.RELEASE else (conditions.release,)
+        return tuple(self._root(each) for each in releases)
+
+    def _live_root(self, place: Place, conditions: Conditions) -> str:
+        try:
+            return self._root(conditions.release)
+        except ValueError as error:
+            raise RefusedError(place.name, str(error)) from error
+
+    def _root(self, release: str) -> str:
+        root = str(self.path)
+        if _RELEASE not in root:
+            return root
+        if not release:
+            raise ValueError(f"path {root} needs the release; say --release")
+        if not _SAFE_RELEASE.fullmatch(release):
+            raise ValueError(f"release {release!r} is no name of a directory")
+        return root.replace(_RELEASE, release)
+
+    def _selection(self, scope: Scope, conditions: Conditions) -> dict[str, Any]:
+        """Say to the node which files are meant. Raises ValueError."""
+        if scope.kind is Kind.OLDER_THAN:
+            return {"everything": False, "older_than": scope.seconds}
+        if scope.kind is Kind.URL_REGEX:
+            return {"everything": False, "by_key": True, "search": list(scope.values)}
+        if regex := self._regexes(conditions).get(scope.kind):
+            values = self._below(scope) if scope.kind is Kind.PATH else scope.values
+            match = [regex(value) for value in values]
+            return {"everything": False, "by_key": scope.kind in _BY_KEY, "match": match}
+        return {"everything": True}
+
+    def _regexes(self, conditions: Conditions) -> Mapping[Kind, Callable[[str], str]]:
+        def url(value: str) -> str:
+            return patterns.url_regex(value, self.key, as_prefix=False)
+
+        def url_prefix(value: str) -> str:
+            return patterns.url_regex(value, self.key, as_prefix=True)
+
+        return {
+            Kind.PATH: patterns.path_regex,
+            Kind.GLOB: patterns.glob_regex,
+            Kind.KEY: re.escape,
+            Kind.PREFIX: lambda value: f"{re.escape(value)}.*",
+            Kind.URL: url,
+            Kind.URL_PREFIX: url_prefix,
+        }
+
+    def _below(self, scope: Scope) -> tuple[str, ...]:
+        """Give the paths of a scope as they are below the root."""
+        return tuple(patterns.below(value, str(self.path)) for value in scope.values)
+
+
+def _argv(place: Place, command: str) -> list[str]:
+    try:
+        argv = shlex.split(command)
+    except ValueError as error:
+        raise RefusedError(place.name, f"command {command}: {error}") from error
+    if not argv:
+        raise RefusedError(place.name, "the command is empty")
+    return argv

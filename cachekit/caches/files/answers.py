@@ -1,0 +1,143 @@
+"""What a node answered, as Change, Survey and Status."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cachekit.caches.base import Change, Status, Survey
+from cachekit.model import shown
+
+_NEARLY_FULL = 0.05
+_GAP = (
+    "this file system cannot exchange directories, so for a moment between two renames nothing "
+    "was there"
+)
+
+
+def change(answer: Mapping[str, Any]) -> Change:
+    """Read the answer to a clear."""
+    if "missing" in answer:
+        return Change(found=0, removed=0, left=0, evidence=(f"{shown(answer['missing'])}",))
+    return Change(
+        found=answer.get("found"),
+        removed=answer.get("removed"),
+        left=answer.get("left"),
+        evidence=tuple(_clear_evidence(answer)),
+        warnings=tuple(_warnings(answer)),
+    )
+
+
+def _clear_evidence(answer: Mapping[str, Any]) -> Iterator[str]:
+    if "how" in answer and answer["left"] is not None:
+        yield f"{answer['how']}, empty after {answer['usable'] * 1000:.0f} ms"
+    if answer.get("left") == 0:
+        yield "counted again: none of them left"
+
+
+def _warnings(answer: Mapping[str, Any]) -> Iterator[str]:
+    if answer.get("how") == "two renames":
+        yield _GAP
+    if "how" in answer and answer["left"] is None:
+        yield "another program has put its own directory there meanwhile; look there, run again"
+    if answer.get("late"):
+        yield "the time was used up before all were removed; clear again"
+    for name, reason in answer.get("not_removed", {}).items():
+        yield f"{shown(name)} is unused but still there ({shown(reason)}); the next run removes it"
+    for name, reason in answer.get("not_collected", {}).items():
+        yield f"{shown(name)}, left by a run that crashed, cannot be removed: {shown(reason)}"
+    failed = answer.get("failed", {})
+    for name, reason in list(failed.items())[:5]:
+        yield f"{shown(name)} cannot be removed: {shown(reason)}"
+    if looks := answer.get("looks"):
+        yield f"nothing matches; what is there looks like {', '.join(map(shown, looks))}"
+
+
+def total(changes: Sequence[Change]) -> Change:
+    """Add up the changes of several directories."""
+    if len(changes) == 1:
+        return changes[0]
+    return Change(
+        found=_sum([each.found for each in changes]),
+        removed=_sum([each.removed for each in changes]),
+        left=_sum([each.left for each in changes]),
+        evidence=tuple(line for each in changes for line in each.evidence),
+        warnings=tuple(line for each in changes for line in each.warnings),
+    )
+
+
+def _sum(numbers: Sequence[int | None]) -> int | None:
+    known = [number for number in numbers if number is not None]
+    return sum(known) if len(known) == len(numbers) else None
+
+
+def survey(answer: Mapping[str, Any]) -> Survey:
+    """Read the answer to a survey."""
+    if "missing" in answer:
+        return Survey(found=0, total=0, size=0, warnings=(shown(answer["missing"]),))
+    return Survey(
+        found=answer["found"],
+        total=answer["total"],
+        size=answer["size"],
+        examples=tuple(map(shown, answer["examples"])),
+        warnings=tuple(_warnings(answer)),
+    )
+
+
+def total_survey(surveys: Sequence[Survey]) -> Survey:
+    """Add up the surveys of several directories."""
+    return Survey(
+        found=_sum([each.found for each in surveys]),
+        total=_sum([each.total for each in surveys]),
+        size=_sum([each.size for each in surveys]),
+        examples=tuple(line for each in surveys for line in each.examples),
+        warnings=tuple(line for each in surveys for line in each.warnings),
+    )
+
+
+def status(answer: Mapping[str, Any], *, adopted: bool, has_opcache: bool) -> Status:
+    """Read the answer to a question for the status."""
+    if "missing" in answer:
+        return Status(items=0, size=0, hazards=(shown(answer["missing"]),))
+    details: dict[str, str | int | float] = {}
+    if answer["ages"]:
+        oldest, newest = answer["ages"]
+        details = {"oldest_seconds": round(oldest, 1), "newest_seconds": round(newest, 1)}
+    if kept := answer["kept"]:
+        details["kept_for_rollback"] = ", ".join(map(shown, kept))
+    return Status(
+        items=answer["items"],
+        size=answer["size"],
+        details=details,
+        hazards=tuple(_hazards(answer, adopted=adopted, has_opcache=has_opcache)),
+    )
+
+
+def _hazards(answer: Mapping[str, Any], *, adopted: bool, has_opcache: bool) -> Iterator[str]:
+    if not (answer["marked"] or adopted):
+        yield "holds no file .cachekit, so that a clear would be refused; make one, or set `adopt`"
+    if orphans := answer["orphans"]:
+        yield f"left by crashed runs: {', '.join(map(shown, orphans))}; the next run removes it"
+    if answer["php"] and not has_opcache:
+        yield f"{answer['php']} PHP files: name the apc cache with their bytecode as `opcache`"
+    for what in ("disk", "inodes"):
+        free, capacity = answer.get(what) or (0, 0)
+        if capacity and free < capacity * _NEARLY_FULL:
+            yield f"nearly full: {free / capacity:.1%} of the {what} is free"
+
+
+def primed(answer: Mapping[str, Any]) -> Change:
+    """Read the answer to a prime."""
+    found, left = answer["found"], answer["left"]
+    evidence: tuple[str, ...] = ()
+    if left == 0:
+        kept = ", ".join(map(shown, answer["kept"])) or "none"
+        evidence = (
+            f"{answer['how']}; {found} files, {answer['size']} bytes, verified",
+            f"kept for a rollback: {kept}",
+        )
+    return Change(
+        found=found,
+        stored=None if left is None else found,
+        left=left,
+        evidence=evidence,
+        warnings=tuple(_warnings(answer)),
+    )

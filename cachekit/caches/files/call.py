@@ -1,0 +1,93 @@
+"""Asking a node: one process there, which gets the program and the job on its stdin."""
+
+import json
+from importlib.resources import files
+from typing import Any
+
+from cachekit.caches.base import Place
+from cachekit.caches.files.agent.roots import SYSTEM_PARENTS, SYSTEM_TREES
+from cachekit.deadline import Deadline
+from cachekit.errors import CommandError, RefusedError, UnexpectedReplyError
+from cachekit.model import shown
+
+_PACKAGE = "cachekit.caches.files.agent"
+# In the order in which they need each other.
+_ALWAYS = ("trees", "roots", "selections", "swaps", "clears")
+_TO_PRIME = ("copies", "builds")
+_NOTHING_THERE = 69
+
+_CHOOSE = f"""\
+if command -v python3 >/dev/null 2>&1; then exec python3 -ISB -c "$1"
+elif command -v perl >/dev/null 2>&1; then exec perl -e "$2"
+else exit {_NOTHING_THERE}; fi"""
+
+# stdin holds what Python takes, a NUL, and what perl takes.
+_PYTHON = """\
+import json, sys, types
+sent = json.loads(sys.stdin.buffer.read().split(b"\\0")[0].decode())
+for name, source in sent["modules"]:
+    sys.modules[name] = types.ModuleType(name)
+    above, _, last = name.rpartition(".")
+    setattr(sys.modules.setdefault(above, types.ModuleType(above)), last, sys.modules[name])
+    exec(compile(source, name, "exec"), sys.modules[name].__dict__)
+sys.modules[name].main(sent["job"])"""
+_PERL = r"""my @sent = split /\0/, do { local $/; <STDIN> }; eval $sent[1]; die $@ if $@;"""
+
+
+def ask(place: Place, job: dict[str, Any], deadline: Deadline) -> dict[str, Any]:
+    """Do a job on a node. Raises NodeError, RefusedError and UnexpectedReplyError."""
+    seconds = deadline.remaining()
+    # The node stops by itself a little earlier, to tell how far it came.
+    job = {**job, "seconds": max(seconds - 2.0, seconds * 0.8)}
+    argv = ["sh", "-c", _CHOOSE, "cachekit", _PYTHON, _PERL]
+    completed = place.transport.run(argv, stdin=_program(job), deadline=deadline)
+    if completed.status == _NOTHING_THERE:
+        raise RefusedError(place.name, "has neither python3 nor perl; install one of them there")
+    try:
+        answer = json.loads(completed.stdout.splitlines()[-1])
+    except (ValueError, IndexError) as error:
+        said = shown((completed.stderr or completed.stdout).decode(errors="replace").strip()[-500:])
+        message = f"the program on the node ended with {completed.status}: {said or 'no answer'}"
+        raise UnexpectedReplyError(place.name, message) from error
+    return _checked(place, answer)
+
+
+def _checked(place: Place, answer: Any) -> dict[str, Any]:
+    if not isinstance(answer, dict):
+        raise UnexpectedReplyError(place.name, "the program on the node answered no object")
+    if "refused" in answer:
+        raise RefusedError(place.name, shown(answer["refused"]))
+    if "late" in answer and not answer.get("removed"):
+        raise CommandError(place.name, f"{shown(answer['late'])}; nothing was changed")
+    if "error" in answer:
+        raise CommandError(place.name, shown(answer["error"]))
+    return answer
+
+
+def _program(job: dict[str, Any]) -> bytes:
+    sources = files(_PACKAGE)
+    names = (*_ALWAYS, *(_TO_PRIME if job["action"] == "prime" else ()), "main")
+    modules = [
+        (f"{_PACKAGE}.{name}", (sources / f"{name}.py").read_text("utf-8")) for name in names
+    ]
+    perl = (files("cachekit.caches.files") / "agent.pl").read_bytes()
+    python = json.dumps({"modules": modules, "job": job}).encode()
+    return python + b"\0" + _perl_job(job) + perl
+
+
+def _perl_job(job: dict[str, Any]) -> bytes:
+    """Write the job as Perl, which has JSON only where more than its base is installed."""
+    job = job | {"system_trees": SYSTEM_TREES, "system_parents": SYSTEM_PARENTS}
+    fields = ", ".join(f"{_perl_value(name)} => {_perl_value(job[name])}" for name in job)
+    return f"%main::JOB = ({fields});\n".encode()
+
+
+def _perl_value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_perl_value, value))}]"
+    if value is None:
+        return "undef"
+    if isinstance(value, bool | int | float):
+        return repr(float(value))
+    # As hexadecimal digits, whatever it contains.
+    return f'pack("H*", "{value.encode("utf-8", "surrogateescape").hex()}")'

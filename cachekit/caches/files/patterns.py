@@ -1,0 +1,96 @@
+"""What a scope means for names: globs and URLs as regular expressions that the node applies."""
+
+import re
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+_CLASS = re.compile(r"\[(!?+)(\][^\]/]*|[^\]/]+)\]")
+_MEMBER = re.compile(r"(.)-(.)|(.)", re.DOTALL)
+# nginx: `$request_method`, `$scheme` and punctuation may stand before the host.
+_BEFORE_HOST = r"(?:(?:GET|HEAD)[^0-9A-Za-z]{0,2})?(?:https?)?[^0-9A-Za-z]{0,3}"
+_FIELDS = re.compile(r"\{(scheme|host|uri)\}")
+
+
+def glob_regex(glob: str) -> str:
+    """Translate a glob over paths.
+
+    `*`, `?` and `[...]` stay within one name; `**/` is any number of directories and `**` anything.
+    """
+    return "".join(_glob_pieces(glob))
+
+
+def _glob_pieces(glob: str) -> Iterator[str]:
+    at = 0
+    while at < len(glob):
+        piece, length = _glob_piece(glob[at:])
+        yield piece
+        at += length
+
+
+def _glob_piece(rest: str) -> tuple[str, int]:
+    for written, regex in (("**/", "(?:.*/)?"), ("**", ".*"), ("*", "[^/]*"), ("?", "[^/]")):
+        if rest.startswith(written):
+            return regex, len(written)
+    if match := _CLASS.match(rest):
+        return _class_regex(match), match.end()
+    return re.escape(rest[0]), 1
+
+
+def _class_regex(match: re.Match[str]) -> str:
+    members = "".join(
+        f"{re.escape(first)}-{re.escape(last)}" if first else re.escape(single)
+        for first, last, single in _MEMBER.findall(match[2])
+    )
+    regex = f"[^/{members}]" if match[1] else f"[{members}]"
+    try:
+        re.compile(regex)
+    except re.error as error:
+        raise ValueError(f"{match[0]}: {error}") from error
+    return regex
+
+
+def path_regex(path: str) -> str:
+    """Match a file, or a directory with all that is below it."""
+    return f"{re.escape(path)}(?:/.*)?"
+
+
+def url_regex(url: str, template: str | None, *, as_prefix: bool) -> str:
+    """Match the nginx keys of one URL, or of all that begin with it.
+
+    Without the `key` template the scheme is not compared, and a method may stand before it. Raises
+    ValueError for what is no absolute URL.
+    """
+    scheme, host, uri = _split(url)
+    after = ".*" if as_prefix else ""
+    if template is None:
+        return f"{_BEFORE_HOST}(?i:{host}){re.escape(uri)}{after}"
+    values = {"scheme": re.escape(scheme), "host": f"(?i:{host})", "uri": re.escape(uri) + after}
+    pieces = _FIELDS.split(template)
+    return "".join(
+        values[piece] if index % 2 else re.escape(piece) for index, piece in enumerate(pieces)
+    )
+
+
+def _split(url: str) -> tuple[str, str, str]:
+    """Give scheme, host as a regular expression, and the request target as it was written."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"{url}: {error}") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url} is no absolute http(s) URL")
+    uri = url.partition("#")[0].partition("://")[2][len(parts.netloc) :]
+    host = re.escape(parts.netloc.rpartition("@")[2])
+    # $host has no port where $http_host has one.
+    host = host if port is None else f"{host.rpartition(':')[0]}(?::{port})?"
+    return parts.scheme, host, uri if uri.startswith("/") else f"/{uri}"
+
+
+def below(path: str, root: str) -> str:
+    """Give a path as it is below the root. Raises ValueError for one that is not."""
+    relative = path.removeprefix(f"{root}/").rstrip("/")
+    parts = relative.split("/")
+    if not relative or relative.startswith("/") or {"", ".", ".."} & set(parts) or "\0" in path:
+        raise ValueError(f"{path} is no path below {root}")
+    return relative

@@ -1,0 +1,78 @@
+"""Removing what a scope selects, and looking again until nothing of it is left."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+from cachekit.caches.base import Change
+from cachekit.caches.redis.keyspace import Selection, listed, sweep, text
+from cachekit.caches.redis.store import Store
+from cachekit.caches.redis.tags import TagSet
+from cachekit.errors import RefusedError
+from cachekit.model import shown
+
+_ROUNDS = 3
+
+
+def clear_selected(
+    connect: Callable[[], AbstractContextManager[Store]], selection: Selection
+) -> Change:
+    """Unlink keys by what they are called.
+
+    Each round connects anew: slots and primaries may have moved since the last.
+    """
+    removed, left, moved = 0, 0, False
+    for _ in range(_ROUNDS):
+        with connect() as store:
+            removed += sweep(store, selection)
+            left = len(listed(store, selection))
+            moved = store.has_moved()
+        if not left and not moved:
+            break
+    if moved:
+        warning = "slots moved between servers all the time: what was moved is not known"
+        return Change(found=removed + left, removed=removed, warnings=(warning,))
+    return _change(removed, left)
+
+
+def clear_keys(store: Store, keys: Sequence[bytes]) -> Change:
+    """Unlink keys by their names."""
+    removed = store.unlink(keys)
+    return _change(removed, len(store.present(keys)))
+
+
+def clear_tags(store: Store, names: Sequence[bytes], outside: Callable[[bytes], bool]) -> Change:
+    """Unlink the keys that carry tags, and the sets that list them.
+
+    Raises RefusedError before anything is removed where a set lists keys from `outside`.
+    """
+    removed, left = 0, 0
+    tags = [TagSet(store, name) for name in names]
+    for tag in tags:
+        _refuse(store, tag, outside)
+    for tag in tags:
+        for _ in range(_ROUNDS):
+            members = tag.members()
+            if not members:
+                break
+            removed += tag.clear(list(members))
+        left += len(tag.members())
+    return _change(removed, left)
+
+
+def _refuse(store: Store, tag: TagSet, outside: Callable[[bytes], bool]) -> None:
+    if strangers := sorted(filter(outside, tag.members())):
+        raise RefusedError(
+            store.primaries[0].place,
+            f"the tag {tag} lists {len(strangers):,} keys outside of the namespace, such as"
+            f" {shown(text(strangers[0]))}; --force clears them all the same",
+        )
+
+
+def _change(removed: int, left: int) -> Change:
+    return Change(
+        found=removed + left,
+        removed=removed,
+        left=left,
+        evidence=(f"looked for again afterwards: {left:,} there",),
+        warnings=(f"{left:,} are still being written",) if left else (),
+    )

@@ -1,0 +1,669 @@
+"""File caches as readers, writers and nginx see them, through python3 and through perl."""
+
+import contextlib
+import http.client
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cachekit.caches.base import Change, Conditions, Filling, Place
+from cachekit.caches.files import Files
+from cachekit.deadline import Deadline
+from cachekit.errors import CommandError, RefusedError, UnexpectedReplyError
+from cachekit.model import Node, parse_address
+from cachekit.scope import EVERYTHING, Kind, Scope
+from cachekit.testing.caches import CacheContract, Stand
+from tests.servers.nginx import Nginx
+from tests.servers.origin import Origin
+from tests.servers.process import require_program
+
+pytestmark = pytest.mark.server
+
+NODE = Node(name="web1", address=parse_address("127.0.0.1"))
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Leave only the named programs on the node."""
+
+    def leave(*names: str) -> None:
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        for name in names:
+            # Not what stands for python3 in the PATH, which may be a script that needs more.
+            program = sys.executable if name == "python3" else require_program(name)
+            (folder / name).symlink_to(Path(program).resolve())
+        monkeypatch.setenv("PATH", str(folder))
+
+    return leave
+
+
+@pytest.fixture(params=["python3", "perl"])
+def either(request: pytest.FixtureRequest, programs: Callable[..., None]) -> str:
+    """Do the test once with a node that has python3, once with one that has only perl."""
+    programs("sh", request.param)
+    return str(request.param)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A cache of 40 files in four directories, with its marker."""
+    top = tmp_path / "srv" / "views"
+    fill(top)
+    (top / ".cachekit").write_text("made by hand\n")
+    return top
+
+
+def fill(top: Path) -> None:
+    for number in range(40):
+        file = top / f"d{number % 4}" / f"page{number}.html"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"<p>{number}")
+
+
+def cache(path: Path | str, on: str = "web1", **settings: Any) -> Files:
+    return Files(on=(on,), path=Path(path), **settings)
+
+
+def place_of(files: Files) -> Place:
+    (place,) = files.places({"web1": NODE})
+    return place
+
+
+def conditions(seconds: float = 30.0, **more: Any) -> Conditions:
+    return Conditions(deadline=Deadline(seconds), state_dir=Path("/nonexistent"), **more)
+
+
+def clear(files: Files, scope: Scope = EVERYTHING, **more: Any) -> Change:
+    refusal = files.refusal(scope, conditions(**more))
+    assert not refusal
+    return files.clear(place_of(files), scope, conditions(**more))
+
+
+def prime(files: Files, kind: str, value: str, **more: Any) -> Change:
+    filling = Filling(kind=kind, value=value)
+    return files.prime([place_of(files)], filling, conditions(**more))
+
+
+def names(top: Path) -> set[str]:
+    return {
+        str(path.relative_to(top)) for path in top.rglob("*") if path.is_symlink() or path.is_file()
+    }
+
+
+def beside(top: Path) -> list[str]:
+    return sorted(path.name for path in top.parent.iterdir() if path != top)
+
+
+def run(name: str, *arguments: str | Path) -> bool:
+    """Run a program of this machine, whatever is left on the node; say whether it worked."""
+    program = shutil.which(name, path="/usr/bin:/bin:/usr/sbin:/sbin")
+    return (
+        program is not None
+        and not subprocess.run([program, *arguments], capture_output=True, check=False).returncode
+    )
+
+
+# Everything
+
+
+@pytest.mark.usefixtures("either")
+def test_everything_goes_and_directories_owner_mode_and_marker_stay(root: Path) -> None:
+    (root / "d0").chmod(0o2770)
+    if os.geteuid() == 0:
+        os.chown(root, 33, 33)
+        os.chown(root / "d1", 33, 4)
+    before = {path: path.stat() for path in (root, *root.iterdir())}
+    change = clear(cache(root))
+    assert (change.found, change.removed, change.left) == (40, 40, 0)
+    assert "exchanged in one step" in change.evidence[0]
+    assert not change.warnings
+    assert names(root) == {".cachekit"}
+    assert (root / ".cachekit").read_text() == "made by hand\n"
+    for path, state in before.items():
+        now = path.stat()
+        assert (now.st_mode, now.st_uid, now.st_gid) == (state.st_mode, state.st_uid, state.st_gid)
+    assert beside(root) == []
+
+
+@pytest.mark.usefixtures("either")
+def test_a_second_clear_removes_nothing(root: Path) -> None:
+    clear(cache(root))
+    inode = root.stat().st_ino
+    change = clear(cache(root))
+    assert (change.found, change.removed, change.left) == (0, 0, 0)
+    assert root.stat().st_ino == inode
+
+
+def test_extended_attributes_stay(root: Path) -> None:
+    try:
+        os.setxattr(root / "d2", "user.note", b"kept")
+    except OSError:
+        pytest.skip("no extended attributes on this file system")
+    clear(cache(root))
+    assert os.getxattr(root / "d2", "user.note") == b"kept"
+
+
+def look(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+class Working(threading.Thread):
+    """Does something again and again beside a test, and counts how it went."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        super().__init__(daemon=True)
+        self.work = work
+        self.counts: Counter[str] = Counter()
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        while not self.ended.is_set():
+            try:
+                self.work()
+                self.counts["done"] += 1
+            except OSError as error:
+                self.counts[type(error).__name__] += 1
+
+    def __enter__(self) -> "Working":
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.ended.set()
+        self.join(10.0)
+
+
+@pytest.mark.usefixtures("either")
+def test_readers_see_no_gap(root: Path) -> None:
+    with Working(lambda: (look(root), look(root / "d3"))) as reader:
+        clears = 0
+        while clears < 5 or reader.counts["done"] < 3000:
+            fill(root)
+            assert clear(cache(root)).left == 0
+            clears += 1
+    assert set(reader.counts) == {"done"}
+
+
+@pytest.mark.usefixtures("either")
+def test_a_writer_makes_no_clear_fail(root: Path) -> None:
+    number = iter(range(10**9))
+
+    def write() -> None:
+        name = root / f"d{next(number) % 4}" / f"new{next(number) % 300}"
+        name.with_suffix(".tmp").write_text("new")
+        name.with_suffix(".tmp").rename(name)
+
+    with Working(write) as writer:
+        for _ in range(5):
+            change = clear(cache(root))
+            assert change.left == 0
+            assert not change.warnings
+            assert clear(cache(root), Scope(Kind.GLOB, ("d1/*",))).left == 0
+    assert writer.counts["done"] > 100
+    # What was being written into the old tree could not be moved into the fresh one.
+    assert set(writer.counts) <= {"done", "FileNotFoundError"}
+    assert beside(root) == []
+
+
+def test_two_clears_at_once_both_succeed(root: Path) -> None:
+    changes: list[Change] = []
+    threads = [
+        threading.Thread(target=lambda: changes.append(clear(cache(root)))) for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(change.removed or 0 for change in changes) == [0, 0, 40]
+    assert beside(root) == []
+
+
+@pytest.mark.usefixtures("either")
+def test_links_are_removed_and_never_followed(root: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    fill(outside)
+    kept = names(outside)
+    for where in (root / "out", root / "d1" / "out"):
+        where.symlink_to(outside)
+    (root / "loop").symlink_to(".")
+    assert clear(cache(root), Scope(Kind.PATH, ("d1/out/",))).removed == 1
+    assert clear(cache(root), Scope(Kind.GLOB, ("**/page3?.html",))).removed == 10
+    change = clear(cache(root))
+    assert (change.removed, change.left) == (32, 0)
+    assert names(outside) == kept
+
+
+@pytest.mark.usefixtures("either")
+def test_names_of_any_bytes(root: Path) -> None:
+    for name in ("\udcff\udcfe", "é", "a\nb", "-rf", '"\\$(x)', "12"):
+        (root / "d0" / name).write_text("x")
+    files = cache(root)
+    survey = files.survey(place_of(files), Scope(Kind.PATH, ("d0/12",)), conditions())
+    assert (survey.found, survey.examples) == (1, ("d0/12",))
+    for name in ("é", "\udcff\udcfe", "a\nb"):
+        assert clear(files, Scope(Kind.PATH, (f"d0/{name}",))).removed == 1, name
+    assert clear(files, Scope(Kind.GLOB, ("d0/-*", 'd0/"*'))).removed == 2
+    assert clear(files).removed == 41
+
+
+# Some
+
+
+@pytest.mark.parametrize(
+    ("scope", "removed"),
+    [
+        (Scope(Kind.PATH, ("d1",)), 10),
+        (Scope(Kind.PATH, ("d1/page1.html", "d2/page2.html", "nowhere")), 2),
+        (Scope(Kind.GLOB, ("page*",)), 0),
+        (Scope(Kind.GLOB, ("d?/page1.html",)), 1),
+        (Scope(Kind.GLOB, ("**/page[12].html",)), 2),
+        (Scope(Kind.OLDER_THAN, ("1h",)), 20),
+    ],
+)
+@pytest.mark.usefixtures("either")
+def test_a_scope_spares_the_others(root: Path, scope: Scope, removed: int) -> None:
+    hour_ago = time.time() - 3700
+    for folder in ("d0", "d1"):
+        for file in (root / folder).iterdir():
+            os.utime(file, (hour_ago, hour_ago))
+    files = cache(root)
+    survey = files.survey(place_of(files), scope, conditions())
+    assert (survey.found, survey.total) == (removed, 40)
+    assert len(names(root)) == 41
+    change = clear(files, scope)
+    assert (change.found, change.removed, change.left) == (removed, removed, 0)
+    assert len(names(root)) == 41 - removed
+    assert clear(files, scope).removed == 0
+    assert {path.name for path in root.iterdir()} == {"d0", "d1", "d2", "d3", ".cachekit"}
+
+
+def test_an_absolute_path_below_the_root_is_taken(root: Path) -> None:
+    assert clear(cache(root), Scope(Kind.PATH, (f"{root}/d1/page1.html",))).removed == 1
+
+
+@pytest.mark.usefixtures("either")
+def test_what_others_remove_meanwhile_is_no_failure(root: Path) -> None:
+    def remove() -> None:
+        for number in range(40):
+            (root / f"d{number % 4}" / f"page{number}.html").unlink(missing_ok=True)
+        fill(root)
+
+    with Working(remove):
+        for _ in range(5):
+            assert not clear(cache(root), Scope(Kind.GLOB, ("**/page*",))).warnings
+
+
+@pytest.mark.usefixtures("either")
+def test_what_cannot_be_removed_is_named(root: Path) -> None:
+    stuck = root / "d1" / "page1.html"
+    if not run("chattr", "+i", stuck):
+        pytest.skip("files cannot be made immutable here")
+    try:
+        some = clear(cache(root), Scope(Kind.PATH, ("d1",)))
+        assert (some.removed, some.left) == (9, 1)
+        assert "d1/page1.html cannot be removed" in some.warnings[0]
+        everything = clear(cache(root))
+        assert everything.left == 0
+        assert "unused but still there" in everything.warnings[0]
+    finally:
+        for path in root.parent.rglob("page1.html"):
+            assert run("chattr", "-i", path)
+    assert not clear(cache(root)).warnings
+    assert beside(root) == []
+
+
+@pytest.mark.usefixtures("either")
+def test_a_release_is_cleared_in_its_own_directory(tmp_path: Path) -> None:
+    for release in ("r1", "r2"):
+        fill(tmp_path / release / "cache")
+    files = cache(tmp_path / "{release}" / "cache", adopt=True)
+    assert "live or kept" in files.refusal(
+        Scope(Kind.RELEASE, ("r1",)), conditions(release="r2", previous="r1")
+    )
+    change = clear(files, Scope(Kind.RELEASE, ("r1", "r0")), release="r2")
+    assert (change.found, change.removed, change.left) == (40, 40, 0)
+    assert len(names(tmp_path / "r2")) == 40
+    assert clear(files, release="r2").removed == 40
+
+
+class TestFilesContract(CacheContract):
+    @pytest.fixture
+    def stand(self, tmp_path: Path) -> Stand:
+        for folder in ("d1", "d2", "d3"):
+            (tmp_path / "views" / folder).mkdir(parents=True)
+        top = tmp_path / "views"
+        return Stand(
+            cache=cache(top, adopt=True),
+            scope=Scope(Kind.PATH, ("d1", "d2/a")),
+            selected=("d1/a", "d1/b", "d2/a"),
+            spared=("d2/aa", "d2/b", "d3/d1", "d10"),
+            put=lambda name: (top / name).write_text("<p>"),
+            is_there=lambda name: (top / name).is_file(),
+            stop=lambda: shutil.rmtree(top),
+            nodes={"web1": NODE},
+        )
+
+
+# The root
+
+
+def refused(files: Files) -> str:
+    with pytest.raises(RefusedError) as caught:
+        clear(files)
+    assert str(caught.value).startswith("web1: ")
+    return str(caught.value)
+
+
+@pytest.mark.usefixtures("either")
+def test_a_directory_that_nobody_declared_is_refused(root: Path) -> None:
+    (root / ".cachekit").unlink()
+    files = cache(root)
+    assert "adopt: true" in refused(files)
+    assert "holds no file .cachekit" in files.status(place_of(files), conditions()).hazards[0]
+    (root / ".cachekit").symlink_to("d1/page1.html")
+    assert "adopt: true" in refused(files)
+    assert len(names(root)) == 41
+    assert clear(replace(files, adopt=True)).removed == 40
+
+
+@pytest.mark.usefixtures("either")
+def test_a_link_is_refused_with_and_without_a_slash(root: Path) -> None:
+    link = root.parent / "link"
+    link.symlink_to(root)
+    for path in (str(link), f"{link}/", f"{link}/."):
+        assert "symbolic link" in refused(cache(path, adopt=True))
+    assert len(names(root)) == 41
+
+
+@pytest.mark.usefixtures("either")
+def test_a_directory_of_the_system_behind_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "way").symlink_to("/var")
+    assert "of the system" in refused(cache(tmp_path / "way" / "lib", adopt=True))
+
+
+@pytest.mark.usefixtures("either")
+def test_a_home_directory_is_refused() -> None:
+    home = Path("~").expanduser()
+    with contextlib.suppress(ValueError):
+        assert "home" in refused(cache(home, adopt=True))
+
+
+@pytest.mark.usefixtures("either")
+def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert "no directory" in refused(cache(tmp_path / "nowhere"))
+    (tmp_path / "file").touch()
+    assert "no directory" in refused(cache(tmp_path / "file"))
+
+
+@pytest.mark.usefixtures("either")
+def test_another_owner_is_refused(root: Path) -> None:
+    assert "not to nobody" in refused(cache(root, owner="nobody"))
+    assert clear(cache(root, owner=root.owner())).removed == 40
+
+
+@pytest.mark.parametrize("where", [".", "d1"])
+@pytest.mark.usefixtures("either")
+def test_a_mount_at_or_below_the_root_is_refused(root: Path, where: str) -> None:
+    point = root / where
+    if not run("mount", "--bind", root / "d2", point):
+        pytest.skip("nothing can be mounted here")
+    try:
+        assert "is a mount" in refused(cache(root, adopt=True))
+    finally:
+        assert run("umount", point)
+    assert len(names(root)) == 41
+
+
+def test_a_node_without_both_is_told(root: Path, programs: Callable[..., None]) -> None:
+    programs("sh")
+    assert "neither python3 nor perl" in refused(cache(root))
+
+
+def test_what_takes_python_is_refused_by_perl(root: Path, programs: Callable[..., None]) -> None:
+    programs("sh", "perl")
+    with pytest.raises(RefusedError, match="takes python3"):
+        prime(cache(root), "path", "/nowhere")
+    with pytest.raises(RefusedError, match="takes python3"):
+        clear(cache(root, format="nginx"), Scope(Kind.KEY, ("k",)))
+
+
+# Crashes, and what stays beside the root
+
+
+@pytest.mark.usefixtures("either")
+def test_what_a_killed_run_left_is_collected(root: Path) -> None:
+    left = ".views.cachekit-new-1234567890123456-abcdef"
+    fill(root.parent / left)
+    (root.parent / ".views.cachekit-link-1234567890123456-abcdef").symlink_to(left)
+    neighbour = root.parent / ".views2.cachekit-new-1234567890123456-abcdef"
+    neighbour.mkdir()
+    files = cache(root)
+    assert left in files.status(place_of(files), conditions()).hazards[0]
+    assert clear(files, Scope(Kind.PATH, ("d1",))).removed == 10
+    assert beside(root) == [neighbour.name]
+
+
+def test_a_run_that_is_killed_changes_nothing(root: Path) -> None:
+    files = cache(root)
+    with pytest.raises(UnexpectedReplyError, match="ended with"):
+        prime(files, "command", "sh -c 'touch $CACHEKIT_DIR/half; kill -9 $PPID'")
+    assert len(names(root)) == 41
+    assert len(beside(root)) == 1
+    assert clear(files).removed == 40
+    assert beside(root) == []
+
+
+# A shared tree, where nothing can be exchanged
+
+
+@pytest.mark.usefixtures("either")
+def test_a_shared_tree_becomes_a_link_that_is_flipped(root: Path) -> None:
+    files = cache(root, shared=True)
+    first = clear(files)
+    assert (first.removed, first.left) == (40, 0)
+    assert "nothing was there" in first.warnings[0]
+    assert root.is_symlink()
+    assert names(root.resolve()) == {".cachekit"}
+    with Working(lambda: look(root / "d3")) as reader:
+        for _ in range(3):
+            fill(root)
+            change = clear(files)
+            assert (change.removed, change.left, change.warnings) == (40, 0, ())
+            assert "flipped" in change.evidence[0]
+    assert set(reader.counts) == {"done"}
+    assert beside(root) == [root.resolve().name]
+    # The link is ours, so it stays good without `shared`.
+    fill(root)
+    assert clear(cache(root)).removed == 40
+
+
+def test_a_shared_tree_has_one_place() -> None:
+    nodes = {name: replace(NODE, name=name, groups=("web",)) for name in ("web1", "web2")}
+    assert len(cache("/srv/x/views", on="web").places(nodes)) == 2
+    (place,) = cache("/srv/x/views", on="web", shared=True).places(nodes)
+    assert place.name == "web1"
+
+
+# Prime
+
+
+@pytest.fixture
+def open_root(root: Path) -> Iterator[Path]:
+    """A cache that its owner can reach, who is another user where the tests run as root."""
+    with tempfile.TemporaryDirectory(prefix="ck-") as folder:
+        Path(folder).chmod(0o755)
+        top = root.rename(Path(folder) / "views")
+        if os.geteuid() == 0:
+            os.chown(top, 33, 33)
+        yield top
+
+
+def test_prime_by_a_command(open_root: Path) -> None:
+    root = open_root
+    command = "sh -c 'cd $CACHEKIT_DIR; mkdir t; echo new > t/a; id -u > u'"
+    with Working(lambda: look(root)) as reader:
+        change = prime(cache(root), "command", command)
+    assert set(reader.counts) == {"done"}
+    assert (change.found, change.stored, change.left) == (2, 2, 0)
+    assert names(root) == {".cachekit", "t/a", "u"}
+    assert int((root / "u").read_text()) == root.stat().st_uid == (root / "t/a").stat().st_uid
+    (kept,) = beside(root)
+    assert kept in change.evidence[1]
+    assert len(names(root.parent / kept)) == 41
+
+
+@pytest.mark.parametrize("command", ["false", "true", "sh -c 'echo broken; exit 3'", "/nowhere"])
+def test_a_build_that_fails_leaves_all_as_it_was(root: Path, command: str) -> None:
+    with pytest.raises((RefusedError, CommandError)):
+        prime(cache(root), "command", command)
+    assert len(names(root)) == 41
+    assert beside(root) == []
+
+
+def test_a_build_that_hangs_ends_with_the_deadline(root: Path) -> None:
+    with pytest.raises(CommandError, match="nothing was changed"):
+        prime(cache(root), "command", "sleep 60", seconds=4.0)
+    assert beside(root) == []
+
+
+def test_prime_from_a_directory_and_back(root: Path, tmp_path: Path) -> None:
+    built = tmp_path / "built"
+    for number in range(5):
+        (built / "sub").mkdir(parents=True, exist_ok=True)
+        (built / "sub" / f"{number}.php").write_text("<?php")
+    files = cache(root)
+    old = names(root)
+    change = prime(files, "path", str(built))
+    assert (change.stored, change.left) == (5, 0)
+    assert names(root) == {".cachekit", *names(built)}
+    assert "PHP" in files.status(place_of(files), conditions()).hazards[0]
+    (kept,) = beside(root)
+    with Working(lambda: look(root)) as reader:
+        back = prime(files, "path", str(root.parent / kept))
+    assert set(reader.counts) == {"done"}
+    assert (back.stored, back.left) == (40, 0)
+    assert names(root) == old
+    assert len(beside(root)) == 1
+
+
+def test_as_many_trees_are_kept_as_wished(root: Path) -> None:
+    for keep, kept in ((2, 1), (2, 2), (2, 2), (1, 1), (0, 0)):
+        change = prime(cache(root, keep=keep), "command", "sh -c '>$CACHEKIT_DIR/new'")
+        assert not change.warnings
+        assert len(beside(root)) == kept
+    fill(root)
+    prime(cache(root), "command", "sh -c '>$CACHEKIT_DIR/new'")
+    clear(cache(root))
+    assert "-kept-" in beside(root)[0]
+
+
+def test_prime_from_an_archive(root: Path, tmp_path: Path) -> None:
+    built = tmp_path / "built"
+    fill(built)
+    with tarfile.open(tmp_path / "built.tar.gz", "w:gz") as archive:
+        archive.add(built, ".")
+    assert prime(cache(root), "path", str(tmp_path / "built.tar.gz")).stored == 40
+    assert names(root) == {".cachekit", *names(built)}
+    assert (root / "d1/page1.html").stat().st_uid == root.stat().st_uid
+
+
+def test_prime_makes_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    files = cache(tmp_path / "{release}" / "cache")
+    (tmp_path / "r1").mkdir()
+    change = prime(files, "command", "sh -c '>$CACHEKIT_DIR/new'", release="r1")
+    assert change.stored == 1
+    assert names(tmp_path / "r1" / "cache") == {".cachekit", "new"}
+
+
+def test_a_shared_tree_is_primed_and_rolled_back_by_its_link(root: Path) -> None:
+    files = cache(root, shared=True)
+    assert prime(files, "command", "sh -c '>$CACHEKIT_DIR/new'").left == 0
+    kept = next(name for name in beside(root) if "-kept-" in name)
+    assert prime(files, "path", str(root.parent / kept)).stored == 40
+    assert len(names(root.resolve())) == 41
+    assert clear(files).removed == 40
+
+
+# nginx
+
+
+def ask(node: Nginx, target: str, language: str = "") -> str:
+    """Give the cache status that a client sees."""
+    client = http.client.HTTPConnection(node.host, node.port, timeout=10.0)
+    try:
+        client.request("GET", target, headers={"Host": "shop.example", "Accept-Language": language})
+        response = client.getresponse()
+        response.read()
+        return response.headers["X-Cache-Status"]
+    finally:
+        client.close()
+
+
+@pytest.fixture
+def pages(origin: Origin, nginx_node: Callable[..., Nginx]) -> Nginx:
+    """A node that has five pages, one of them in two languages."""
+    for target in ("/vary", "/vary?x=1", "/plain", "/other/1", "/other/2"):
+        headers = {"Vary": "Accept-Language"} if target == "/vary" else {}
+        origin.page(target, body=target, headers=headers)
+    node = nginx_node()
+    states(node)
+    assert set(states(node).values()) == {"HIT"}
+    return node
+
+
+TARGETS = ("/vary de", "/vary en", "/vary?x=1", "/plain", "/other/1", "/other/2")
+
+
+def states(node: Nginx) -> dict[str, str]:
+    return {each: ask(node, *each.split()) for each in TARGETS}
+
+
+@pytest.mark.parametrize(
+    ("scope", "key", "gone"),
+    [
+        (Scope(Kind.URL, ("https://shop.example/vary",)), None, {"/vary de", "/vary en"}),
+        (Scope(Kind.URL, ("http://SHOP.example/plain",)), "{scheme}://{host}{uri}", {"/plain"}),
+        (Scope(Kind.URL, ("https://shop.example/plain",)), "{scheme}://{host}{uri}", set()),
+        (Scope(Kind.URL, ("https://evilshop.example/plain",)), None, set()),
+        (Scope(Kind.URL_PREFIX, ("https://shop.example/other/",)), None, {"/other/1", "/other/2"}),
+        (Scope(Kind.URL_REGEX, (r"/other/\d$",)), None, {"/other/1", "/other/2"}),
+        (Scope(Kind.KEY, ("http://shop.example/vary",)), None, {"/vary de", "/vary en"}),
+        (Scope(Kind.PREFIX, ("http://shop.example/vary?",)), None, {"/vary?x=1"}),
+        (EVERYTHING, None, set(TARGETS)),
+    ],
+)
+def test_nginx_fetches_anew_what_was_cleared_and_only_that(
+    pages: Nginx, scope: Scope, key: str | None, gone: set[str]
+) -> None:
+    files = cache(pages.cache_dir, format="nginx", key=key, adopt=True)
+    survey = files.survey(place_of(files), scope, conditions())
+    assert (survey.found, survey.total) == (len(gone), 6)
+    change = clear(files, scope)
+    assert (change.found, change.removed, change.left) == (len(gone), len(gone), 0)
+    if not gone:
+        assert "http://shop.example/" in change.warnings[0]
+    now = states(pages)
+    assert {target for target, state in now.items() if state == "MISS"} == gone
+    assert set(now.values()) <= {"HIT", "MISS"}
+    assert set(states(pages).values()) == {"HIT"}
+
+
+def test_nginx_files_that_are_no_entries_are_spared(pages: Nginx) -> None:
+    (pages.cache_dir / "notes.txt").write_text("\nKEY: http://shop.example/plain\n")
+    shutil.copy(pages.cache_dir / "notes.txt", pages.cache_dir / ("0" * 32 + ".0000000001"))
+    files = cache(pages.cache_dir, format="nginx", adopt=True)
+    assert clear(files, Scope(Kind.URL_PREFIX, ("http://shop.example",))).removed == 6
+    assert len(names(pages.cache_dir)) == 2
