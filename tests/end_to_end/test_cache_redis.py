@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import hiredis
 import pytest
 import redis
 
-from cachekit.caches.base import Change, Conditions, Filling
+from cachekit.caches.base import Change, Conditions, Filling, Survey
 from cachekit.caches.namespace import prefix_of
 from cachekit.caches.redis import Redis
 from cachekit.caches.redis.clearing import clear_selected
@@ -29,14 +29,17 @@ from cachekit.errors import (
     SourceError,
     UnreachableError,
 )
+from cachekit.execution import Limits, execute, survey
 from cachekit.model import parse_address
+from cachekit.outcomes import ActionReport, StepOutcome, judged
+from cachekit.plan import Selection, plan_clear
 from cachekit.scope import EVERYTHING, Kind, Scope
-from cachekit.testing.caches import CacheContract, Stand
+from cachekit.warming.stop import Stop
 from tests.servers.process import free_port
 from tests.servers.redis import RedisCluster, RedisServer
 from tests.servers.tls import Authority
 from tests.shelves import conditions as conditions_of
-from tests.shelves import node
+from tests.shelves import node, settings
 
 pytestmark = pytest.mark.server
 
@@ -180,6 +183,44 @@ def test_everything_is_everything_of_one_database(
     assert server.names() == {"other database"}
 
 
+def through_a_plan(cache: Redis, scope: Scope, conditions: Conditions) -> ActionReport:
+    plan = plan_clear(settings({"pages": cache}), Selection(), scope, conditions)
+    return execute(plan, conditions, limits=Limits(), stop=Stop(None))
+
+
+@pytest.mark.parametrize(
+    ("guard", "why"),
+    [
+        ({"max_keys": 5}, "6 entries would go, more than max_keys 5; nothing was removed"),
+        ({"max_share": 0.5}, "6 of 8 entries would go, more than max_share 50%"),
+    ],
+)
+def test_a_clear_of_more_than_its_guard_allows_is_refused(
+    guard: dict[str, Any], why: str, server: RedisServer, conditions: Conditions
+) -> None:
+    server.put([*(key(number, "r40") for number in range(6)), key(1), "blog:1"])
+    scope = Scope(Kind.RELEASE, ("r40",))
+    (step,) = through_a_plan(cache_of(server, **guard), scope, conditions).steps
+    assert (step.outcome, why in step.reason) == (StepOutcome.FAILED, True)
+    assert len(server.names()) == 8
+    forced = conditions_of(conditions.state_dir, release="r42", force=True)
+    (step,) = through_a_plan(cache_of(server, **guard), scope, forced).steps
+    assert (step.outcome, len(server.names())) == (StepOutcome.DONE, 2)
+
+
+def test_a_plan_shows_what_would_go_and_touches_nothing(
+    server: RedisServer, conditions: Conditions
+) -> None:
+    server.put([key("a", "r40"), key("b", "r40"), key(1)])
+    scope = Scope(Kind.RELEASE, ("r40",))
+    plan = plan_clear(settings({"pages": cache_of(server)}), Selection(), scope, conditions)
+    (step,) = survey(plan, conditions, limits=Limits(), stop=Stop(None)).steps
+    assert isinstance(step.found, Survey)
+    assert (step.found.found, step.found.total) == (2, 3)
+    assert set(step.found.examples) == {key("a", "r40"), key("b", "r40")}
+    assert len(server.names()) == 3
+
+
 def test_a_live_writer_is_told_of(server: RedisServer, conditions: Conditions) -> None:
     server.put([f"shop:{number}" for number in range(3000)])
     server.put([f"blog:{number}" for number in range(50_000)])
@@ -260,6 +301,45 @@ def test_a_tag_that_lists_foreign_keys_is_refused_untouched(
     assert server.names() == set()
 
 
+def test_members_may_lack_the_start_of_their_keys(
+    server: RedisServer, conditions: Conditions
+) -> None:
+    server.put([key(1), key(2)])
+    with server.client() as client:
+        # As Laravel: without the prefixes, with the time of expiry for a score.
+        client.zadd("tag:shoes:entries", {"1": -1, "2": 1790000000})
+    scope = Scope(Kind.TAG, ("shoes",))
+    pattern = {"namespace": "", "tags": "tag:{tag}:entries"}
+    cache = cache_of(server, **pattern, member_prefix=NAMESPACE)
+    assert cache.survey(cache.places({})[0], scope, conditions).found == 2
+    change = clear(cache, scope, conditions)
+    assert (change.removed, change.left, change.warnings) == (2, 0, ())
+    assert server.names() == set()
+
+
+def test_members_that_name_no_key_are_told_of(server: RedisServer, conditions: Conditions) -> None:
+    server.put([key(1)])
+    with server.client() as client:
+        client.sadd("tag:shoes", "1")
+    change = clear(
+        cache_of(server, namespace="", tags="tag:{tag}"), Scope(Kind.TAG, ("shoes",)), conditions
+    )
+    assert (change.found, change.removed) == (0, 0)
+    assert "none of the 1 listed keys was there; does `member_prefix` fit?" in change.warnings
+
+
+def test_a_tag_keeps_its_list_until_its_keys_are_gone(
+    server: RedisServer, conditions: Conditions
+) -> None:
+    server.put([key(1)])
+    with server.client() as client, acl_user(client, "-unlink") as access:
+        client.sadd("tag:shoes", key(1))
+        cache = cache_of(server, tags="tag:{tag}", **access)
+        with pytest.raises(RefusedError, match="let the ACL user do that"):
+            clear(cache, Scope(Kind.TAG, ("shoes",)), conditions)
+        assert client.smembers("tag:shoes") == {key(1).encode()}
+
+
 def test_a_tag_that_is_no_set_is_refused(server: RedisServer, conditions: Conditions) -> None:
     server.put(["tag:shoes"])
     with pytest.raises(RefusedError, match="is a string, expected a set"):
@@ -309,6 +389,7 @@ def test_tags_of_a_release_want_one() -> None:
         ({"ca_file": Path("a")}, "tls: true"),
         ({"tls": True, "key_file": Path("a")}, "expected cert_file"),
         ({"tags": "tag:"}, "{tag}"),
+        ({"member_prefix": "shop:"}, "expected tags"),
         ({"max_keys": -1}, "max_keys"),
         ({"servers": ()}, "one server or more"),
         ({"servers": (parse_address("a"), parse_address("a"))}, "named twice"),
@@ -518,8 +599,6 @@ class NewerDonor:
         return reply
 
     def _changed(self, command: list[bytes], reply: bytes) -> bytes:
-        if command[0] == b"INFO":
-            return reply.replace(b"redis_version:7.0.15", b"redis_version:9.9.15")
         if command[0] == b"DUMP" and not reply.startswith(b"$-1"):
             return reply[:-12] + b"\xff\x00" + reply[-10:]
         return reply
@@ -686,9 +765,14 @@ def test_keys_of_a_slot_on_the_move_are_not_reported_gone(
         cache = cluster_cache(cluster, namespace="shop:")
         change = clear(cache, Scope(Kind.PREFIX, ("shop:",)), conditions)
         assert (change.removed, change.left) == (0, 1)
+        change = clear(cache, Scope(Kind.PREFIX, ("shop:none",)), conditions)
+        assert judged(change)[0] is StepOutcome.UNKNOWN
+        assert "slots are moving" in change.warnings[0]
+        with pytest.raises(RefusedError, match="try again once they have settled"):
+            clear(cache, Scope(Kind.KEY, (name,)), conditions)
     finally:
-        for node in cluster.nodes:
-            cluster.tell(node, "CLUSTER", "SETSLOT", slot, "NODE", ids[0])
+        for node in (source, target):
+            cluster.tell(node, "CLUSTER", "SETSLOT", slot, "STABLE")
 
 
 def test_a_slot_that_moves_meanwhile_means_another_round(
@@ -837,18 +921,38 @@ def test_passwords_are_checked_and_never_shown(conditions: Conditions, tmp_path:
         assert "remove it from the settings" in refused(plain(server, password="x"), conditions)
 
 
+@contextmanager
+def acl_user(client: Any, *rules: str) -> Iterator[dict[str, str]]:
+    """A user for one test, and the settings that sign it in."""
+    client.execute_command("ACL", "SETUSER", "tester", "on", ">pw", "~*", "+@all", *rules)
+    yield {"username": "tester", "password": "pw"}
+    client.execute_command("ACL", "DELUSER", "tester")
+
+
 def test_what_an_acl_forbids_is_named(server: RedisServer, conditions: Conditions) -> None:
     server.put(["shop:1"])
-    with server.client() as client:
-        common = ["on", ">pw", "~shop:*", "-@all", "+info", "+scan", "+select"]
-        client.execute_command("ACL", "SETUSER", "reader", *common)
-        client.execute_command("ACL", "SETUSER", "cleaner", *common, "+unlink")
-        said = refused(plain(server, username="reader", password="pw"), conditions)
+    with server.client() as client, acl_user(client, "-unlink") as access:
+        said = refused(plain(server, **access), conditions)
         assert "'unlink'" in said
         assert "let the ACL user do that" in said
-        cleaner = plain(server, username="cleaner", password="pw")
-        assert clear(cleaner, PREFIX, conditions).removed == 1
-        client.execute_command("ACL", "DELUSER", "reader", "cleaner")
+
+
+def test_a_clear_needs_few_permissions(server: RedisServer, conditions: Conditions) -> None:
+    server.put(["shop:1"])
+    rules = ("resetkeys", "~shop:*", "-@all", "+info", "+scan", "+unlink")
+    with server.client() as client, acl_user(client, *rules) as access:
+        assert clear(plain(server, **access), PREFIX, conditions).removed == 1
+
+
+def test_a_server_with_too_many_clients_is_named(
+    server: RedisServer, conditions: Conditions
+) -> None:
+    with server.client() as client:
+        client.config_set("maxclients", 1)
+        try:
+            assert "its maxclients" in refused(plain(server), conditions)
+        finally:
+            client.config_set("maxclients", 100)
 
 
 def test_tls_is_verified(conditions: Conditions, tmp_path: Path) -> None:
@@ -973,64 +1077,11 @@ def test_a_status_tells_of_policies_that_will_hurt(conditions: Conditions) -> No
         with suppress(redis.OutOfMemoryError):
             for number in range(400):
                 server.put([f"shop:{number}"], b"x" * 20_000)
-        assert any("noeviction" in hazard for hazard in cache.status(place, conditions).hazards)
+        (hazard,) = cache.status(place, conditions).hazards
+        assert "the policy is noeviction: once full it refuses writes" in hazard
         with server.client() as client:
             client.config_set("maxmemory-policy", "volatile-lru")
-        status = cache.status(place, conditions)
-        assert any("no key expires" in hazard for hazard in status.hazards)
-        assert status.capacity == 4 * 1024 * 1024
-
-
-# --- the contract ---
-
-
-class RedisContract(CacheContract):
-    scope: Scope
-    keys: ClassVar[dict[str, Any]] = {}
-    selected: tuple[str, ...] = ("shop:a", "shop:b c", "shop:é")
-    spared: tuple[str, ...] = ("shoq:a", "blog:shop:a")
-
-    @pytest.fixture
-    def stand(self) -> Iterator[Stand]:
-        with RedisServer() as server, server.client() as client:
-            yield Stand(
-                cache=cache_of(server, namespace="", **self.keys),
-                scope=self.scope,
-                selected=self.selected,
-                spared=self.spared,
-                put=lambda name: self.put(client, name),
-                is_there=lambda name: bool(client.exists(name)),
-                stop=server.kill,
-            )
-
-    def put(self, client: Any, name: str) -> None:
-        client.set(name, b"value")
-
-
-class TestPrefixContract(RedisContract):
-    scope = Scope(Kind.PREFIX, ("shop:",))
-
-
-class TestGlobContract(RedisContract):
-    scope = Scope(Kind.GLOB, ("shop:[a-c]*", "sh*é"))
-
-
-class TestKeyContract(RedisContract):
-    scope = Scope(Kind.KEY, ("shop:a", "shop:b c", "shop:é"))
-
-
-class TestTagContract(RedisContract):
-    scope = Scope(Kind.TAG, ("shoes",))
-    keys: ClassVar[dict[str, Any]] = {"tags": "tag:{tag}"}
-
-    def put(self, client: Any, name: str) -> None:
-        super().put(client, name)
-        if name in self.selected:
-            client.sadd("tag:shoes", name)
-
-
-class TestEverythingContract(RedisContract):
-    scope = EVERYTHING
-    keys: ClassVar[dict[str, Any]] = {"exclusive": True}
-    selected = ("shop:a", "blog:b")
-    spared = ()
+        full, endless = cache.status(place, conditions).hazards
+        assert "full: what is primed pushes out what is there" in full
+        assert "no key expires: nothing can be evicted" in endless
+        assert cache.status(place, conditions).capacity == 4 * 1024 * 1024

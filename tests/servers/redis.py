@@ -7,19 +7,10 @@ from typing import Any, ClassVar, Self
 
 import redis
 
-from tests.servers.process import (
-    FIRST_PORT,
-    LAST_PORT,
-    ServerFailedError,
-    ServerProcess,
-    free_port,
-    wait_until,
-)
+from tests.servers.process import ServerFailedError, ServerProcess, free_port, wait_until
 from tests.servers.tls import Certificate
 
 SLOTS = 16384
-# A cluster's nodes talk to each other on the port that lies so far above the clients' one.
-BUS_OFFSET = 10_000
 
 
 @dataclass(kw_only=True, eq=False)
@@ -44,13 +35,9 @@ class RedisServer(ServerProcess):
     def _tls(self) -> list[str]:
         if self.tls is None:
             return []
-        cert = [
-            "--tls-cert-file",
-            str(self.tls.cert_file),
-            "--tls-key-file",
-            str(self.tls.key_file),
-        ]
-        return ["--tls-port", str(self.port), *cert, "--tls-auth-clients", "no"]
+        cert = ["--tls-cert-file", str(self.tls.cert_file)]
+        key = ["--tls-key-file", str(self.tls.key_file)]
+        return ["--tls-port", str(self.port), *cert, *key, "--tls-auth-clients", "no"]
 
     @property
     def unix_path(self) -> str:
@@ -82,24 +69,16 @@ class RedisServer(ServerProcess):
             return {key.decode("utf-8", "surrogateescape") for key in client.scan_iter()}
 
 
-def _free_cluster_port() -> int:
-    for _ in range(100):
-        port = free_port()
-        if FIRST_PORT <= port <= LAST_PORT - BUS_OFFSET:
-            return port
-    raise ServerFailedError("no free port found for a node of a cluster")
-
-
 @dataclass(kw_only=True, eq=False)
 class RedisNode(RedisServer):
-    """One node of a cluster."""
+    """One node of a cluster; its peers talk to it on the `bus_port`."""
 
-    def __post_init__(self) -> None:
-        self.port = self.port or _free_cluster_port()
+    bus_port: int = field(default_factory=free_port)
 
     def argv(self) -> list[str]:
-        enabled = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"]
-        return [*super().argv(), *enabled]
+        enabled = ["--cluster-enabled", "yes", "--cluster-port", str(self.bus_port)]
+        # Busy machines are slow to answer: only a dead node is to be given up.
+        return [*super().argv(), *enabled, "--cluster-node-timeout", "5000"]
 
 
 @dataclass(eq=False)
@@ -128,11 +107,12 @@ class RedisCluster:
         for number, node in enumerate(primaries):
             first, last = SLOTS * number // 3, SLOTS * (number + 1) // 3 - 1
             self.tell(node, "CLUSTER", "ADDSLOTSRANGE", first, last)
-        for node in self.nodes:
+        for epoch, node in enumerate(self.nodes, 1):
             # Told apart before they meet, or two nodes with one epoch take seconds to settle.
-            self.tell(node, "CLUSTER", "SET-CONFIG-EPOCH", self.nodes.index(node) + 1)
-        for node in self.nodes[1:]:
-            self.tell(node, "CLUSTER", "MEET", self.nodes[0].host, self.nodes[0].port)
+            self.tell(node, "CLUSTER", "SET-CONFIG-EPOCH", epoch)
+        host, *others = self.nodes
+        for node in others:
+            self.tell(node, "CLUSTER", "MEET", host.host, host.port, host.bus_port)
         if not wait_until(self._is_settled, 20):
             raise ServerFailedError("the cluster did not settle")
         for node in self.nodes[3:]:
@@ -145,8 +125,11 @@ class RedisCluster:
 
     def _follow(self, node: RedisNode, primary: RedisNode) -> None:
         self.tell(node, "CLUSTER", "REPLICATE", self.tell(primary, "CLUSTER", "MYID").decode())
-        followed = lambda: b"master_link_status:up" in self.tell(node, "INFO", "replication")  # noqa: E731
-        if not wait_until(followed, 20):
+
+        def follows() -> bool:
+            return b"master_link_status:up" in self.tell(node, "INFO", "replication")
+
+        if not wait_until(follows, 20):
             raise ServerFailedError("the replica did not follow")
 
     def tell(self, node: RedisServer, *command: str | int) -> bytes:

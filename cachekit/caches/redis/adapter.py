@@ -11,7 +11,6 @@ from cachekit.caches.namespace import PLACEHOLDER, fixed_part, namespace_refusal
 from cachekit.caches.redis.clearing import clear_keys, clear_selected, clear_tags
 from cachekit.caches.redis.connection import Access
 from cachekit.caches.redis.donor import Copies, Rewrite, pairs
-from cachekit.caches.redis.items import Item
 from cachekit.caches.redis.keyspace import listed, selection_of, text, total, wire
 from cachekit.caches.redis.loading import check_room, loaded, size_of_file
 from cachekit.caches.redis.priming import Tally, fill
@@ -33,8 +32,8 @@ class Redis:
     """redis servers, each by itself, or the seeds of one cluster.
 
     `namespace` is what keys start with, `{release}` in it the token of a release. `tags` names the
-    application's own sets of keys, as `tag:{tag}`. Records and copies never replace an entry that
-    is there, unless `overwrite` says so.
+    application's own sets of keys, as `tag:{tag}`; `member_prefix` is what these leave out of the
+    keys. Records and copies never replace an entry that is there, unless `overwrite` says so.
     """
 
     layer: ClassVar[int] = 30
@@ -57,6 +56,7 @@ class Redis:
     key_file: Path | None = None
     namespace: str = ""
     tags: str = ""
+    member_prefix: str = ""
     exclusive: bool = False
     overwrite: bool = False
     max_keys: int | None = None
@@ -90,8 +90,8 @@ class Redis:
             if scope.kind is Kind.KEY:
                 return clear_keys(store, list(map(wire, scope.values)))
             fixed = b"" if conditions.force else wire(fixed_part(self.namespace))
-            names = self._tag_names(scope, conditions)
-            return clear_tags(store, names, lambda key: not key.startswith(fixed))
+            tags = self._tag_sets(store, scope, conditions)
+            return clear_tags(store, tags, lambda key: not key.startswith(fixed))
 
     def survey(self, place: Place, scope: Scope, conditions: Conditions) -> Survey:
         """Count what the scope selects."""
@@ -148,6 +148,7 @@ class Redis:
             ("braces in the namespace would put all its keys on one server of the cluster"),
         )
         yield bool(self.tags) and _TAG not in self.tags, f"expected {_TAG} in tags"
+        yield bool(self.member_prefix) and not self.tags, "expected tags beside member_prefix"
         yield self.max_keys is not None and self.max_keys < 0, "expected max_keys of 0 or more"
 
     def _access(self, place: Place) -> Access:
@@ -170,21 +171,22 @@ class Redis:
     def _tag_refusal(self, conditions: Conditions) -> str:
         if not self.tags:
             return "has no `tags`: the pattern of the sets in which the application lists keys"
-        if PLACEHOLDER in self.tags and not conditions.release:
+        if PLACEHOLDER in self.tags + self.member_prefix and not conditions.release:
             return "its tags are per release: set `release:`, or give --live"
         return ""
 
-    def _tag_names(self, scope: Scope, conditions: Conditions) -> list[bytes]:
+    def _tag_sets(self, store: Store, scope: Scope, conditions: Conditions) -> list[TagSet]:
         pattern = prefix_of(self.tags, conditions.release)
-        return [wire(pattern.replace(_TAG, value)) for value in scope.values]
+        prefix = wire(prefix_of(self.member_prefix, conditions.release))
+        names = [wire(pattern.replace(_TAG, value)) for value in scope.values]
+        return [TagSet(store, name, prefix) for name in names]
 
     def _found(self, store: Store, scope: Scope, conditions: Conditions) -> list[bytes]:
         if scope.kind is Kind.KEY:
             return store.present(map(wire, scope.values))
         if scope.kind is Kind.TAG:
-            names = self._tag_names(scope, conditions)
-            members = {key for name in names for key in TagSet(store, name).members()}
-            return store.present(members)
+            tags = self._tag_sets(store, scope, conditions)
+            return store.present({tag.key_of(each) for tag in tags for each in tag.members()})
         return list(listed(store, selection_of(scope, self.namespace)))
 
     def _load(
@@ -199,7 +201,9 @@ class Redis:
         (place,) = places
         with self._writing(place, conditions) as store:
             items = loaded(filling, self.namespace, conditions, place.name, tally)
-            self._fill(store, items, size_of_file(filling), conditions, tally)
+            if not conditions.force:
+                check_room(store, size_of_file(filling))
+            fill(items, store, tally, overwrite=self.overwrite, force=conditions.force)
 
     def _copy(
         self, places: Sequence[Place], filling: Filling, conditions: Conditions, tally: Tally
@@ -213,14 +217,15 @@ class Redis:
                 donor.opened(source, conditions.deadline) as store,
             ):
                 copies = Copies(store, target, rewrite, tally)
-                self._fill(target, copies.items(), copies.size(), conditions, tally)
-
-    def _fill(
-        self, store: Store, items: Iterator[Item], size: int, conditions: Conditions, tally: Tally
-    ) -> None:
-        if not conditions.force:
-            check_room(store, size)
-        fill(items, store, tally, overwrite=self.overwrite, force=conditions.force)
+                if not conditions.force:
+                    check_room(target, copies.size())
+                fill(
+                    copies.items(),
+                    target,
+                    tally,
+                    overwrite=self.overwrite,
+                    force=conditions.force,
+                )
 
     def _donor(
         self, names: str, filling: Filling, conditions: Conditions

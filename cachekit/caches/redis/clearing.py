@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from cachekit.caches.base import Change
 from cachekit.caches.redis.keyspace import Selection, listed, sweep, text
@@ -28,9 +29,10 @@ def clear_selected(
             moved = store.has_moved()
         if not left and not moved:
             break
-    if moved:
-        warning = "slots moved between servers all the time: what was moved is not known"
-        return Change(found=removed + left, removed=removed, warnings=(warning,))
+    if moved and not left:
+        # What is on its way from one server to another may be seen on neither.
+        warning = "slots are moving between servers; clear again once they have settled"
+        return Change(found=removed, removed=removed, warnings=(warning,))
     return _change(removed, left)
 
 
@@ -40,13 +42,12 @@ def clear_keys(store: Store, keys: Sequence[bytes]) -> Change:
     return _change(removed, len(store.present(keys)))
 
 
-def clear_tags(store: Store, names: Sequence[bytes], outside: Callable[[bytes], bool]) -> Change:
-    """Unlink the keys that carry tags, and the sets that list them.
+def clear_tags(store: Store, tags: Sequence[TagSet], outside: Callable[[bytes], bool]) -> Change:
+    """Unlink the keys that carry tags, and strike them off the sets that list them.
 
     Raises RefusedError before anything is removed where a set lists keys from `outside`.
     """
-    removed, left = 0, 0
-    tags = [TagSet(store, name) for name in names]
+    removed, seen = 0, set[bytes]()
     for tag in tags:
         _refuse(store, tag, outside)
     for tag in tags:
@@ -54,13 +55,17 @@ def clear_tags(store: Store, names: Sequence[bytes], outside: Callable[[bytes], 
             members = tag.members()
             if not members:
                 break
+            seen.update(map(tag.key_of, members))
             removed += tag.clear(list(members))
-        left += len(tag.members())
-    return _change(removed, left)
+    change = _change(removed, len(store.present(seen)))
+    if seen and not change.found:
+        warning = f"none of the {len(seen):,} listed keys was there; does `member_prefix` fit?"
+        return replace(change, warnings=(warning,))
+    return change
 
 
 def _refuse(store: Store, tag: TagSet, outside: Callable[[bytes], bool]) -> None:
-    if strangers := sorted(filter(outside, tag.members())):
+    if strangers := sorted(filter(outside, map(tag.key_of, tag.members()))):
         raise RefusedError(
             store.primaries[0].place,
             f"the tag {tag} lists {len(strangers):,} keys outside of the namespace, such as"

@@ -125,11 +125,8 @@ class Connection:
     def _where(self) -> str:
         """The place, and which of its servers if it has more."""
         here = str(self.address)
-        return (
-            self.place
-            if here in (self.place, f"{self.place}:{DEFAULT_PORT}")
-            else (f"{self.place} at {here}")
-        )
+        is_all = here in (self.place, f"{self.place}:{DEFAULT_PORT}")
+        return self.place if is_all else f"{self.place} at {here}"
 
     def _sign_in(self, access: Access) -> None:
         from cachekit.caches.redis.handshake import sign_in

@@ -55,6 +55,7 @@ class Reader:
         self._tally = tally
         self._as_dumps = as_dumps
         self._skew = skew_ms(server)
+        # Without PEXPIRETIME a span is asked for, and counts from now.
         self._tells_time = server.version >= _WITH_EXPIRY_TIME
 
     def copies(self, keys: Sequence[bytes], rewrite: Rewrite) -> Iterator[Item]:
@@ -73,37 +74,39 @@ class Reader:
         if not self._as_dumps:
             yield from self._by_type(keys)
             return
-        replies = self._server.pipeline([("DUMP", key) for key in keys])
-        self._server.check(*replies)
-        for key, payload, expiry in zip(keys, replies, self._expiries(keys), strict=True):
+        told = self._with_expiry([("DUMP", key) for key in keys])
+        for key, (payload, expiry) in zip(keys, told, strict=True):
+            self._server.check(payload)
             if payload is not None:
                 yield Item(key, "RESTORE", (payload,), expiry)
 
     def _by_type(self, keys: Sequence[bytes]) -> Iterator[Item]:
         kinds = self._server.pipeline([("TYPE", key) for key in keys])
         self._server.check(*kinds)
-        told = [(key, kind) for key, kind in zip(keys, kinds, strict=True) if kind != b"none"]
+        there = [(key, kind) for key, kind in zip(keys, kinds, strict=True) if kind != b"none"]
         commands: list[Command] = []
-        for key, kind in told:
+        for key, kind in there:
             _, name, arguments = _READERS.get(kind, _READERS[b"string"])
             commands.append((name, key, *arguments))
-        replies = self._server.pipeline(commands)
-        expiries = self._expiries([key for key, _ in told])
-        for (key, kind), reply, expiry in zip(told, replies, expiries, strict=True):
+        told = self._with_expiry(commands)
+        for (key, kind), (reply, expiry) in zip(there, told, strict=True):
             if kind not in _READERS or isinstance(reply, hiredis.ReplyError):
                 self._tally.found += 1
                 self._tally.fail(key, f"a {kind.decode()} cannot be copied to an older redis")
             elif reply not in (None, []):
                 yield Item(key, _READERS[kind][0], _values(kind, reply), expiry)
 
-    def _expiries(self, keys: Sequence[bytes]) -> list[int | None]:
-        """Tell when entries expire by this machine's clock; long ago for one that is gone."""
-        now = 0 if self._tells_time else now_ms()
-        command = "PEXPIRETIME" if self._tells_time else "PTTL"
-        replies = self._server.pipeline([(command, key) for key in keys])
-        self._server.check(*replies)
-        ahead = self._skew if self._tells_time else 0
-        return [_expiry(reply, now - ahead) for reply in replies]
+    def _with_expiry(self, commands: Sequence[Command]) -> Iterator[tuple[Reply, int | None]]:
+        """Ask for entries, and when each expires by this machine's clock: 0 for one that is gone.
+
+        A command's first argument is its key.
+        """
+        ask = "PEXPIRETIME" if self._tells_time else "PTTL"
+        since = -self._skew if self._tells_time else now_ms()
+        replies = self._server.pipeline([*commands, *((ask, key) for _, key, *_ in commands)])
+        expiries = replies[len(commands) :]
+        self._server.check(*expiries)
+        return zip(replies, (_expiry(each, since) for each in expiries), strict=False)
 
 
 class Copies:
@@ -135,8 +138,6 @@ class Copies:
         """
         canary = self._rewrite.target + b"cachekit:" + secrets.token_hex(8).encode()
         target = self._target.owner(canary)
-        if target.version == donor.version:
-            return True
         dumps = (donor.ask("DUMP", key) for key in keys)
         newest = next((_dump_version(dump) for dump in dumps if dump is not None), 0)
         target.ask("SET", canary, b"", "PX", _CANARY_MS)

@@ -21,6 +21,7 @@ from cachekit.caches.redis.replies import refusal
 from cachekit.errors import UnexpectedReplyError, UnreachableError
 
 _REFUSALS = (AuthenticationError, AuthorizationError, ResponseError)
+_TOO_MANY = "max number of clients"
 
 
 class SignedIn(Connection):
@@ -56,6 +57,8 @@ def _translated(place: str) -> Iterator[None]:
             place, "no answer in time; is it stopped, or its network down?"
         ) from error
     except RedisError as error:
+        if _TOO_MANY in str(error):  # no class of its own
+            raise refusal(place, str(error)) from error
         raise UnreachableError(
             place, f"the connection broke: {error}; does it ask for TLS, or for `cert_file:`?"
         ) from error

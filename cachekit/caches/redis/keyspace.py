@@ -87,7 +87,7 @@ def listed_at(primary: Connection, selection: Selection) -> set[bytes]:
 def sweep(store: Store, selection: Selection) -> int:
     """Unlink the selected keys while they are listed; count them."""
     return sum(
-        store.unlink_at(primary, page)
+        store.unlink_listed(primary, page)
         for primary in store.primaries
         for page in pages(primary, selection)
     )

@@ -128,7 +128,7 @@ class Shelf:
             self._count_gone(item, was_there=was_there)
         elif was_there:
             tally.present += 1
-        elif _lives(ttl, item.expires_ms, now):
+        elif _lives(ttl, item.expires_ms, now, now_ms()):
             tally.stored += 1
         else:
             # The application has stored it anew between the write and the look.
@@ -158,8 +158,8 @@ def fill(
         tally.evicted += shelf.watch()
 
 
-def _lives(ttl: Reply, expires_ms: int | None, now: int) -> bool:
-    """Whether a lifetime is the one that was asked for."""
+def _lives(ttl: Reply, expires_ms: int | None, began: int, ended: int) -> bool:
+    """Whether a lifetime that was told between two times is the one that was asked for."""
     if expires_ms is None or not isinstance(ttl, int):
         return bool(ttl == -1)
-    return abs(ttl - (expires_ms - now)) <= _TTL_TOLERANCE_MS
+    return began + ttl - _TTL_TOLERANCE_MS <= expires_ms <= ended + ttl + _TTL_TOLERANCE_MS

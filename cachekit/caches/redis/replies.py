@@ -23,10 +23,13 @@ _ADVICE = (
     ("MASTERDOWN", "it is a replica without its primary; name the primary in `servers:`"),
     ("CLUSTERDOWN", "some slots have no primary; mend the cluster first"),
     ("MOVED", "slots moved; try again once they have settled"),
+    ("ASK ", "slots are on the move; try again once they have settled"),
+    ("TRYAGAIN", "slots are on the move; try again once they have settled"),
     ("cluster support disabled", "it is no cluster; remove `cluster: true`"),
     ("OOM", "it is full and evicts nothing; give it more memory or prime less"),
     ("MISCONF", "it cannot save to its disk and takes no writes"),
     ("DB index", "check `db:`"),
+    ("max number of clients", "it serves as many clients as its maxclients lets it"),
     ("DENIED", "it is in protected mode and serves its own machine only; use `via:`"),
     ("unknown command", "it is too old, or the command is renamed or switched off there"),
 )

@@ -10,6 +10,8 @@ from cachekit.errors import RefusedError
 from cachekit.model import Address
 
 SLOTS = 16384
+# How CLUSTER NODES marks slots of the node that is asked: [slot->-target], [slot-<-source].
+_ON_THE_MOVE = re.compile(rb"\[\d+-[<>]-")
 
 
 class Range(NamedTuple):
@@ -40,6 +42,14 @@ def layout_of(node: Connection) -> Layout:
 def primaries_of(layout: Layout) -> tuple[Address, ...]:
     """Give the servers that hold slots."""
     return tuple(dict.fromkeys(each.primary for each in layout))
+
+
+def is_moving(node: Connection) -> bool:
+    """Whether slots of a node are on their way to another one, or from there."""
+    reply = node.ask("CLUSTER", "NODES")
+    if not isinstance(reply, bytes):
+        raise node.unexpected("CLUSTER NODES", reply)
+    return _ON_THE_MOVE.search(reply) is not None
 
 
 def state_hazards(node: Connection) -> list[str]:

@@ -73,8 +73,10 @@ def _hazards(info: Info, db: int) -> Iterator[str]:
         yield "it is a replica: clears and primes are refused; name its primary in `servers:`"
     if not limit:
         yield "maxmemory is not set: it takes memory until the machine has none left"
-    elif policy == "noeviction" and used > _NEARLY_FULL * limit:
-        yield f"{used / limit:.0%} full, and the policy is noeviction: it will refuse writes"
+    elif policy == "noeviction":
+        yield f"the policy is noeviction: once full it refuses writes; now {used / limit:.0%} full"
+    elif used > _NEARLY_FULL * limit:
+        yield f"{used / limit:.0%} full: what is primed pushes out what is there"
     if policy.startswith("volatile-") and keys and not expiring:
         yield f"the policy is {policy}, and no key expires: nothing can be evicted"
     if info.get("rdb_last_bgsave_status", "ok") != "ok":

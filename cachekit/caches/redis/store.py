@@ -7,10 +7,11 @@ import hiredis
 
 from cachekit.caches.base import Place
 from cachekit.caches.redis.connection import Access, Connection
-from cachekit.caches.redis.replies import Command
+from cachekit.caches.redis.replies import Command, Reply
 from cachekit.caches.redis.slots import (
     Layout,
     check_whole,
+    is_moving,
     layout_of,
     primaries_of,
     slot_of,
@@ -41,8 +42,10 @@ class Store:
         return bool(self._layout)
 
     def has_moved(self) -> bool:
-        """Whether slots went to other servers since it was opened."""
-        return self.is_cluster and layout_of(self.primaries[0]) != self._layout
+        """Whether slots went to other servers since it was opened, or are on their way."""
+        if not self.is_cluster:
+            return False
+        return layout_of(self.primaries[0]) != self._layout or any(map(is_moving, self.primaries))
 
     def owner(self, key: bytes) -> Connection:
         """Tell which server holds a key."""
@@ -56,26 +59,32 @@ class Store:
         return held
 
     def unlink(self, keys: Iterable[bytes]) -> int:
-        """Unlink keys wherever they are; count those that were there."""
-        held = self.by_owner(keys)
-        return sum(self.unlink_at(primary, mine) for primary, mine in held.items())
+        """Unlink keys wherever they are; count those that were there.
 
-    def unlink_at(self, primary: Connection, keys: Sequence[bytes]) -> int:
-        """Unlink keys of one server; count those that were there."""
-        # In a cluster one command takes keys of one slot only.
-        at_once = 1 if self.is_cluster else _UNLINKED_AT_ONCE
-        commands: list[Command] = [
-            ("UNLINK", *keys[at : at + at_once]) for at in range(0, len(keys), at_once)
-        ]
-        return sum(_counts(primary, commands))
+        Raises RefusedError for keys of a slot that moves.
+        """
+        held = self.by_owner(keys)
+        return sum(sum(_counts(server, self._unlinks(mine))) for server, mine in held.items())
+
+    def unlink_listed(self, primary: Connection, keys: Sequence[bytes]) -> int:
+        """Unlink keys that one server has listed; count those that were there.
+
+        Keys of a slot that moves are left out: whoever lists again finds them.
+        """
+        return sum(_counts(primary, self._unlinks(keys), passing_over_moved=True))
 
     def present(self, keys: Iterable[bytes]) -> list[bytes]:
-        """Tell which of the keys are there."""
+        """Tell which of the keys are there. Raises RefusedError for keys of a slot that moves."""
         there: list[bytes] = []
         for primary, mine in self.by_owner(keys).items():
             counts = _counts(primary, [("EXISTS", key) for key in mine])
             there += [key for key, count in zip(mine, counts, strict=True) if count]
         return there
+
+    def _unlinks(self, keys: Sequence[bytes]) -> list[Command]:
+        # In a cluster one command takes keys of one slot only.
+        at_once = 1 if self.is_cluster else _UNLINKED_AT_ONCE
+        return [("UNLINK", *keys[at : at + at_once]) for at in range(0, len(keys), at_once)]
 
 
 @contextmanager
@@ -138,14 +147,20 @@ def _seed(place: Place, connect: Callable[[Address], Connection]) -> Connection:
     raise UnreachableError(place.name, f"no seed answers: {'; '.join(silent)}")
 
 
-def _counts(primary: Connection, commands: Sequence[Command]) -> Iterator[int]:
-    """Give the numbers that redis answers; 0 for a key whose slot moved meanwhile."""
+def _counts(
+    primary: Connection, commands: Sequence[Command], *, passing_over_moved: bool = False
+) -> Iterator[int]:
+    """Give the numbers that redis answers. Raises RefusedError where it refuses."""
     for at in range(0, len(commands), _PIPELINED):
         for reply in primary.pipeline(commands[at : at + _PIPELINED]):
             if isinstance(reply, int):
                 yield reply
-            elif isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_ELSEWHERE):
+            elif passing_over_moved and _is_elsewhere(reply):
                 yield 0
             else:
                 primary.check(reply)
                 raise primary.unexpected(str(commands[at][0]), reply)
+
+
+def _is_elsewhere(reply: Reply) -> bool:
+    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_ELSEWHERE)

@@ -13,11 +13,15 @@ _SETS = {b"set": ("SSCAN", "SREM", 1), b"zset": ("ZSCAN", "ZREM", 2)}
 
 
 class TagSet:
-    """The set of one tag; it goes when its last member leaves."""
+    """The set of one tag; it goes when its last member leaves.
 
-    def __init__(self, store: Store, name: bytes) -> None:
+    Its members are keys, or what follows `prefix` in them.
+    """
+
+    def __init__(self, store: Store, name: bytes, prefix: bytes) -> None:
         self._store = store
         self._name = name
+        self._prefix = prefix
         self._home = store.owner(name)
         kind = self._home.ask("TYPE", name)
         if kind != b"none" and kind not in _SETS:
@@ -29,21 +33,27 @@ class TagSet:
     def __str__(self) -> str:
         return shown(text(self._name))
 
+    def key_of(self, member: bytes) -> bytes:
+        """Give the key that a member stands for."""
+        return self._prefix + member
+
     def members(self) -> set[bytes]:
-        """List the keys that carry the tag."""
-        return {key for page in self._pages() for key in page} if self._is_there else set()
+        """List what the set holds."""
+        return {member for page in self._pages() for member in page} if self._is_there else set()
 
     def clear(self, members: Sequence[bytes]) -> int:
-        """Unlink keys and strike them off the list; count those that were there.
+        """Unlink the keys of members and strike them off the list; count those that were there.
 
-        Struck off first: what the application stores meanwhile is listed again, so that no key is
-        left without its tag.
+        The list goes second, so that a clear that breaks off can be done again; and what the
+        application stored before its name was struck off goes too, or it would have lost its tag.
         """
         removed = 0
         for at in range(0, len(members), _AT_ONCE):
             batch = members[at : at + _AT_ONCE]
+            keys = list(map(self.key_of, batch))
+            removed += self._store.unlink(keys)
             self._home.ask(self._remove, self._name, *batch)
-            removed += self._store.unlink(batch)
+            removed += self._store.unlink(keys)
         return removed
 
     def _pages(self) -> Iterator[list[bytes]]:
