@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from math import inf, isfinite
 
 from cachekit.caches.base import Coupled
+from cachekit.caches.namespace import release_token
 from cachekit.errors import ConfigError
 from cachekit.model import Expect, Node, Site, UrlRefusedError, Variant
 from cachekit.scope import EVERYTHING
@@ -52,6 +53,7 @@ def problems(settings: Settings) -> list[Fault]:
     """Find everything that cannot work although each value is well formed."""
     return [
         *_of_site(settings),
+        *_of_releases(settings),
         *(fault for node in settings.nodes.values() for fault in _of_node(node)),
         *(fault for name in settings.caches for fault in _of_cache(settings, name)),
         *_of_warm(settings.warm),
@@ -90,6 +92,12 @@ def _site(settings: Settings) -> Site | None:
         return Site(settings.site, settings.allow_hosts)
     except ValueError:
         return None
+
+
+def _of_releases(settings: Settings) -> Iterator[Fault]:
+    live, previous = settings.release, settings.previous
+    if live != previous and release_token(live) == release_token(previous):
+        yield ("release",), f"has the same token as {previous}: choose another id"
 
 
 def _of_node(node: Node) -> Iterator[Fault]:

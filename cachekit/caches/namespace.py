@@ -50,8 +50,11 @@ def _release_refusal(namespace: str, scope: Scope, conditions: Conditions) -> st
     if PLACEHOLDER not in namespace:
         return f"its `namespace` is not per release; it would have to contain {PLACEHOLDER}"
     for release in scope.values:
-        if release in conditions.kept:
-            return f"release {release} is live or kept for rollback; --force clears it all the same"
+        for kept in conditions.kept:
+            if release_token(release) == release_token(kept):
+                return (
+                    f"release {kept} is live or kept for rollback; --force clears it all the same"
+                )
     return ""
 
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from cachekit.settings import Settings
 from cachekit.warming.stop import Stop
 
 _FILLINGS = ("file", "donor", "command", "path")
+_LOOK_SECONDS = 20.0
 
 
 def clear(options: Mapping[str, Any]) -> int:
@@ -50,22 +51,42 @@ def status(options: Mapping[str, Any]) -> int:
     return _act(plan_status(settings, selection), conditions, {**options, **unused})
 
 
+def look(settings: Settings, nodes: Sequence[str], groups: Sequence[str]) -> ActionReport | None:
+    """Ask the caches at the chosen nodes for their state, if there are any. Raises ConfigError."""
+    selection = Selection(nodes=tuple(nodes), groups=tuple(groups))
+    chosen = [
+        name
+        for name, cache in settings.caches.items()
+        if selection.narrowed(cache.places(settings.nodes))
+    ]
+    if not chosen:
+        return None
+    plan = plan_status(settings, replace(selection, caches=tuple(chosen)))
+    limits = Limits(step_seconds=_LOOK_SECONDS)
+    return execute(plan, _conditions(settings, _LOOK_SECONDS), limits=limits, stop=Stop(None))
+
+
 def _start(options: Mapping[str, Any]) -> tuple[Settings, Selection, Conditions]:
     settings = choices.settings_from_file(options["settings_path"], os.environ)
     if options["release"] is not None:
-        settings = replace(settings, release=options["release"])
+        settings = choices.checked(replace(settings, release=options["release"]))
+    if options["state_dir"] is not None:
+        settings = replace(settings, state_dir=options["state_dir"])
     selection = Selection(
         caches=options["caches"], nodes=options["nodes"], groups=options["groups"]
     )
-    conditions = Conditions(
-        deadline=Deadline(options["deadline"]),
-        state_dir=options["state_dir"] or choices.state_dir_of(settings, os.environ),
+    conditions = _conditions(settings, options["deadline"])
+    return settings, selection, replace(conditions, force=options["force"])
+
+
+def _conditions(settings: Settings, seconds: float) -> Conditions:
+    return Conditions(
+        deadline=Deadline(seconds),
+        state_dir=choices.state_dir_of(settings, os.environ),
         site=settings.site,
         release=settings.release,
         previous=settings.previous,
-        force=options["force"],
     )
-    return settings, selection, conditions
 
 
 def _scope(options: Mapping[str, Any]) -> Scope:

@@ -1,4 +1,4 @@
-"""`cachekit check`: whether the settings are right, and the nodes answer."""
+"""`cachekit check`: whether the settings are right, and nodes and caches answer."""
 
 import os
 from pathlib import Path
@@ -13,9 +13,9 @@ from cachekit.cli.options import group_option, node_option, settings_option
 @group_option
 @settings_option
 def check(settings_path: Path | None, nodes: tuple[str, ...], groups: tuple[str, ...]) -> int:
-    """Validate the settings file and ask each node for the site's first page."""
-    from cachekit.cli import choices
-    from cachekit.reports import text
+    """Validate the settings file; try each node with the first page, ask each cache its state."""
+    from cachekit.cli import act, choices
+    from cachekit.reports import actions, text
     from cachekit.warming.probe import probe
 
     settings = choices.settings_from_file(settings_path, os.environ)
@@ -23,4 +23,8 @@ def check(settings_path: Path | None, nodes: tuple[str, ...], groups: tuple[str,
     chosen = choices.nodes_of(settings, nodes, groups)
     found = probe(settings, list(settings.nodes.values()) if chosen is None else chosen)
     click.echo(text.probes(found), nl=False)
-    return 0 if all(node.ok for node in found) else 1
+    looked = act.look(settings, nodes, groups)
+    if looked is not None:
+        click.echo("\n" + actions.render(looked), nl=False)
+    reached = looked is None or looked.exit_code == 0
+    return 0 if reached and all(node.ok for node in found) else 1

@@ -8,7 +8,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, cast
 
-from cachekit.errors import ConfigError
+from cachekit.checks import problems, show_path
+from cachekit.errors import ConfigError, Problem
 from cachekit.model import Node, Variant, parse_address
 from cachekit.settings import MaxTime, MinShare, Settings, WarmList, WarmSettings
 from cachekit.sources.url_list import UrlFile, Urls
@@ -96,6 +97,14 @@ def state_dir_of(settings: Settings, environ: Mapping[str, str]) -> Path:
         return Path("/var/lib/cachekit")
     base = environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "cachekit"
+
+
+def checked(settings: Settings) -> Settings:
+    """Check settings over which options were laid. Raises ConfigError with all problems."""
+    found = [Problem(show_path(path), message) for path, message in problems(settings)]
+    if found:
+        raise ConfigError(found)
+    return settings
 
 
 def settings_from_file(explicit: Path | None, environ: Mapping[str, str]) -> Settings:

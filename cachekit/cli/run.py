@@ -9,10 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from cachekit.checks import problems, show_path
 from cachekit.cli import choices
 from cachekit.cli.output import atomic_output, failures_as_they_come, progress
-from cachekit.errors import ConfigError, ExitCode, Problem
+from cachekit.errors import ExitCode
 from cachekit.events import Listener
 from cachekit.reports import machine, text
 from cachekit.results import WarmReport
@@ -25,10 +24,7 @@ _SIGNALS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMIN
 
 def run(options: Mapping[str, Any]) -> int:
     """Do what the options say; return the exit code. Raises CachekitError."""
-    settings = choices.settings_of(options, os.environ)
-    found = [Problem(show_path(path), message) for path, message in problems(settings)]
-    if found:
-        raise ConfigError(found)
+    settings = choices.checked(choices.settings_of(options, os.environ))
     state_dir = choices.state_dir_of(settings, os.environ)
     stop = Stop(settings.warm.budget)
     with tempfile.TemporaryDirectory(prefix="cachekit-") as scratch:

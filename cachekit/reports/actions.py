@@ -61,6 +61,8 @@ def _lines(report: ActionReport) -> Iterator[str]:
     headings, row = _shape(report.action)
     rows = [(step.cache, step.place, *row(step), step.outcome) for step in report.steps]
     yield from table(("cache", "at", *headings, ""), rows)
+    if report.action == "plan clear":
+        yield from _blast_radius(report)
     yield from _details(report)
     yield from _next(report)
 
@@ -69,6 +71,8 @@ def _shape(action: str) -> tuple[Sequence[str], Callable[[StepResult], tuple[str
     if action in _WORDS:
         words = _WORDS[action]
         return (*words, "time"), lambda step: _change_row(step, words)
+    if action == "plan prime":
+        return (), lambda _step: ()
     if action == "status":
         return ("version", "items", "size", "of", "hits", "evicted"), _status_row
     return ("would go", "of all", "size"), _survey_row
@@ -102,6 +106,21 @@ def _survey_row(step: StepResult) -> tuple[str, ...]:
     if not isinstance(survey, Survey):
         return ("-",) * 3
     return _count(survey.found), _count(survey.total), _size(survey.size)
+
+
+def _blast_radius(report: ActionReport) -> Iterator[str]:
+    """Sum up what a clear would touch; what cannot be counted is said, not left out."""
+    surveys = [step.found for step in report.steps if isinstance(step.found, Survey)]
+    counted = [each for each in surveys if each.found is not None]
+    found, total = sum(each.found or 0 for each in counted), [each.total for each in counted]
+    places = len({step.place for step in report.steps})
+    text = f"{_plural(found, 'entry', 'entries')} at {_plural(places, 'place')}"
+    if counted and None not in total and (of_all := sum(each or 0 for each in total)):
+        text += f", {format_share(found / of_all)} of the {of_all:,} there"
+    if unknown := len(report.steps) - len(counted):
+        text += f"; {_plural(unknown, 'step')} cannot be counted beforehand"
+    yield ""
+    yield f"blast radius: {text}"
 
 
 def _details(report: ActionReport) -> Iterator[str]:
@@ -153,5 +172,5 @@ def _size(number: int | None) -> str:
     return _UNKNOWN if number is None else format_bytes(number)
 
 
-def _plural(count: int, one: str) -> str:
-    return f"{count:,} {one}{'' if count == 1 else 's'}"
+def _plural(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

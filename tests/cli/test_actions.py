@@ -176,6 +176,14 @@ def test_a_plan_changes_nothing(
     assert (done.code, there(folder)) == (0, {"a", "b", "c"})
     assert "nothing was changed" in done.stdout
     assert "for example:" in done.stdout
+    assert "blast radius: 6 entries at 2 places, 100% of the 6 there" in done.stdout
+
+
+def test_a_prime_is_planned_without_priming(boxes: Callable[..., Finished], folder: Path) -> None:
+    done = boxes("prime", "boxes", "--from", "file:any", "--dry-run")
+    assert done.code == 0
+    assert "nothing was changed" in done.stdout
+    assert there(folder) == {"a", "b", "c"}
 
 
 def test_a_guard_of_the_settings_holds(boxes: Callable[..., Finished], folder: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from tests.command import Cachekit
 from tests.servers.lying import LyingServer
+from tests.servers.memcached import Memcached
 from tests.servers.origin import Origin
 
 URL = "http://shop.example/"
@@ -148,3 +149,20 @@ def test_check_tries_each_node(cachekit: Cachekit, origin: Origin) -> None:
     assert "no cache header" in up
     assert down.split()[:3] == ["down", NOWHERE, "FAILED"]
     assert cachekit.run("check", "--node", "up").code == 0
+
+
+@pytest.mark.server
+def test_check_asks_each_cache_for_its_state(cachekit: Cachekit, origin: Origin) -> None:
+    with Memcached() as up, Memcached() as down:
+        (cachekit.folder / "cachekit.yaml").write_text(
+            f"site: {URL}\nnodes: {{web1: '{origin.address}'}}\nwarmlists: {{a: {{urls: /}}}}\n"
+            f"caches: {{one: {{type: memcache, servers: '{up.address}'}},"
+            f" two: {{type: memcache, servers: '{down.address}'}}}}\n"
+        )
+        assert cachekit.run("check").code == 0
+        down.stop()
+        done = cachekit.run("check")
+        assert done.code == 1
+        assert f"two at {down.address}" in done.stdout
+        assert "is it running there?" in done.stdout
+        assert cachekit.run("check", "--node", "web1").code == 0

@@ -255,7 +255,8 @@ class TestText:
     )
     def test_hostile_nesting_is_refused(self, text: str) -> None:
         (problem,) = parse(text, "f", {}).problems
-        assert "nested too deeply or too large" in problem.message
+        # Newer versions of libyaml have a limit of their own, and their own words for it.
+        assert re.search("nested too deeply or too large|maximum nesting", problem.message)
 
     def test_not_utf8(self, tmp_path: Path) -> None:
         (tmp_path / "x.yaml").write_bytes(b"site: https://shop.example\n# caf\xe9\n")
@@ -406,6 +407,10 @@ class TestFaults:
                 "site: https://shop.example/de",
                 "1:7: site: found 'https://shop.example/de', "
                 "expected a base URL without a path, such as https://shop.example",
+            ),
+            (
+                SITE + "release: r5538728\nprevious: r37701321",
+                "2:10: release: has the same token as r37701321: choose another id",
             ),
             (SITE + "nodes: [a]", "2:8: nodes: found a list, expected a mapping of names"),
             (SITE + "warm: 3", "2:7: warm: found 3, expected a mapping"),

@@ -72,6 +72,12 @@ def test_live_and_rollback_release_are_kept_unless_forced(release: str) -> None:
     assert refused(Scope(Kind.RELEASE, ("r40",)), release="r42", previous="r41") == ""
 
 
+def test_a_release_with_the_token_of_a_kept_one_is_that_one_to_the_cache() -> None:
+    assert release_token("r5538728") == release_token("r37701321")
+    scope = Scope(Kind.RELEASE, ("r5538728",))
+    assert "release r37701321 is live" in refused(scope, release="r37701321")
+
+
 @pytest.mark.parametrize("kind", [Kind.KEY, Kind.PREFIX, Kind.GLOB])
 def test_keys_outside_of_the_namespace_are_refused(kind: Kind) -> None:
     assert "outside of its namespace" in refused(Scope(kind, ("blog:1",)))

@@ -217,11 +217,12 @@ class Memcache:
             raise RefusedError(
                 names, f"no cache is called {filling.value}, and `namespace` is not per release"
             )
-        if not conditions.release or conditions.release == filling.value:
+        source = prefix_of(self.namespace, filling.value)
+        if not conditions.release or source == prefix_of(self.namespace, conditions.release):
             raise RefusedError(
                 names, "a release is copied to another one: set `release:` or --live to the new one"
             )
-        return _bytes(prefix_of(self.namespace, filling.value)), places
+        return _bytes(source), places
 
     def _check_room(
         self,
