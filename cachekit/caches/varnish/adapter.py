@@ -1,0 +1,174 @@
+"""The `varnish` cache: clear and status of the Varnish on each node."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from cachekit.caches.base import Change, Conditions, Place, Status, on_nodes
+from cachekit.caches.varnish.bans import Headers, Vocabulary, Words, all_but, keys
+from cachekit.caches.varnish.calls import (
+    PRESETS,
+    Call,
+    Calls,
+    KindName,
+    PresetName,
+    check_requests,
+)
+from cachekit.caches.varnish.clearing import put_bans
+from cachekit.caches.varnish.patterns import page_of
+from cachekit.caches.varnish.port import ManagementPort
+from cachekit.caches.varnish.purging import Asked, base_url, probe, send
+from cachekit.caches.varnish.state import cli_status, counted, counters_of
+from cachekit.model import Node, NodeAddress
+from cachekit.quantities import OneOrMore
+from cachekit.scope import Kind, Scope
+from cachekit.transports import why_unreachable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Varnish:
+    """The Varnish on each node of `on`, cleared through its management port or by HTTP.
+
+    `cli` is the management port, `127.0.0.1:6082` being the node's own and `{address}:6082` the one
+    at the node's address; `secret_file` lies on the node, or here with `secret_here`. Without
+    `cli` the node is asked by HTTP: `preset` names what its VCL takes, `requests` tells of others,
+    `soft` lets pages expire where that is possible. `headers` and `match` say how objects are told
+    apart, `tag_separators` what stands between tags. With `spare_live`, everything means everything
+    but pages of the live release. `instance` is varnishd's -n, for its counters.
+    """
+
+    scopes: ClassVar[frozenset[Kind]] = frozenset(
+        {Kind.EVERYTHING, Kind.RELEASE, Kind.TAG, Kind.URL, Kind.URL_PREFIX, Kind.URL_REGEX}
+    )
+    layer: ClassVar[int] = 50
+
+    on: OneOrMore[str]
+    cli: NodeAddress | None = None
+    secret_file: Path | None = None
+    secret_here: bool = False
+    preset: PresetName = "cachekit"
+    requests: Mapping[KindName, Call] = field(default_factory=dict)
+    soft: bool = False
+    match: Literal["object", "request"] = "object"
+    headers: Headers = field(default_factory=Headers)
+    tag_separators: str | None = None
+    spare_live: bool = False
+    instance: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.cli is None:
+            self._check_http()
+        else:
+            self._check_cli(self.cli.port)
+        if self.tag_separators == "":
+            raise ValueError("tag_separators: expected at least one character")
+
+    def places(self, nodes: Mapping[str, Node]) -> tuple[Place, ...]:
+        """Give each node."""
+        port = self._port
+        return on_nodes(self.on, nodes, by_transport=port is not None and port.needs_transport)
+
+    def refusal(self, scope: Scope, conditions: Conditions) -> str:
+        """Refuse what the VCL does not take, what cannot be said, and a release that is kept."""
+        if self.cli is None and scope.kind not in self._calls:
+            able = ", ".join(f"--{kind}" for kind in self._calls)
+            return (
+                f"its preset {self.preset} takes no --{scope.kind}, but {able}; `requests:` adds"
+                " what its VCL takes besides, and `cli:` takes all"
+            )
+        if scope.kind is Kind.RELEASE and (kept := set(scope.values) & set(conditions.kept)):
+            return (
+                f"release {min(kept)} is live or kept for rollback; --force clears it all the same"
+            )
+        if self._spares(scope, conditions) and not conditions.release:
+            return "`spare_live` needs the live release; set `release:` or --live"
+        try:
+            list(self._bans(scope, conditions) if self.cli else self._asked(scope, conditions))
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def clear(self, place: Place, scope: Scope, conditions: Conditions) -> Change:
+        """Ban or purge what the scope selects; Varnish's own words are the proof."""
+        if port := self._port:
+            with closing(port.open(place, conditions.deadline)) as cli:
+                return put_bans(cli, list(self._bans(scope, conditions)))
+        asked = list(self._asked(scope, conditions))
+        call = self._calls[scope.kind]
+        return send(place, call, asked, conditions.site, conditions.deadline)
+
+    def status(self, place: Place, conditions: Conditions) -> Status:
+        """Tell version, objects, hits and bans, as far as the node's ways lead to them."""
+        can_run = place.node is not None and not why_unreachable(place.node)
+        deadline = conditions.deadline
+        counters = counters_of(place, self.instance, deadline) if can_run else {}
+        if port := self._port:
+            with closing(port.open(place, deadline)) as cli:
+                return cli_status(cli, counters)
+        hazards = probe(place, self._calls.get(Kind.URL), conditions.site, deadline)
+        return counted(counters, details={"vcl": self.preset}, hazards=hazards)
+
+    @property
+    def _port(self) -> ManagementPort | None:
+        if self.cli is None:
+            return None
+        return ManagementPort(
+            address=self.cli, secret_file=self.secret_file, secret_here=self.secret_here
+        )
+
+    @property
+    def _calls(self) -> Calls:
+        preset = PRESETS[self.preset]
+        added = {str(kind): call for kind, call in self.requests.items()}
+        return {**preset.calls, **(preset.soft if self.soft else {}), **added}
+
+    @property
+    def _vocabulary(self) -> Vocabulary:
+        separators = self.tag_separators or PRESETS[self.preset].separators
+        return Vocabulary(headers=self.headers, separators=separators, match=self.match)
+
+    def _spares(self, scope: Scope, conditions: Conditions) -> bool:
+        return self.spare_live and scope.kind is Kind.EVERYTHING and not conditions.force
+
+    def _words(self, scope: Scope, conditions: Conditions) -> Iterable[Words]:
+        if self._spares(scope, conditions):
+            return [all_but(conditions.release)]
+        return self._vocabulary.words(scope, conditions.site)
+
+    def _bans(self, scope: Scope, conditions: Conditions) -> Iterator[str]:
+        return map(self._vocabulary.ban, self._words(scope, conditions))
+
+    def _asked(self, scope: Scope, conditions: Conditions) -> Iterator[Asked]:
+        """Say what to ask of the VCL. Raises ValueError for a value that cannot be said."""
+        call, site = self._calls[scope.kind], conditions.site
+        if call.to_page:
+            lines = call.header_lines({})
+            yield from ((page_of(value, site).url, lines) for value in scope.values)
+            return
+        url = base_url(site)
+        wanted = call.placeholders
+        for words in keys(scope) if "keys" in wanted else self._words(scope, conditions):
+            ban = {"ban": self._vocabulary.ban(words)} if "ban" in wanted else {}
+            yield url, call.header_lines({**words, **ban})
+
+    def _check_cli(self, port: int | None) -> None:
+        if port is None:
+            raise ValueError("cli: expected host:port, such as 127.0.0.1:6082")
+        if self.preset != "cachekit" or self.requests or self.soft:
+            raise ValueError("preset, requests and soft are for HTTP; leave them out, or `cli`")
+        at_node = self.secret_file is not None and not self.secret_here
+        if at_node and not str(self.secret_file).startswith("/"):
+            raise ValueError("secret_file: expected an absolute path on the node")
+
+    def _check_http(self) -> None:
+        if self.secret_file is not None:
+            raise ValueError("secret_file belongs to `cli`, which is missing")
+        check_requests(self.requests)
+        preset = PRESETS[self.preset]
+        if self.soft and not preset.soft:
+            raise ValueError(f"soft: the preset {self.preset} knows no way to let pages expire")
+        everything = self._calls.get(Kind.EVERYTHING)
+        if self.spare_live and (everything is None or "ban" not in everything.placeholders):
+            raise ValueError(f"spare_live: the preset {self.preset} cannot leave a release out")

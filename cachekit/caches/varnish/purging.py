@@ -1,0 +1,181 @@
+"""Asking a node's VCL over HTTP, by the node's own address, and reading what it answers."""
+
+import re
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from cachekit.caches.base import Change, Place
+from cachekit.caches.varnish.calls import Call
+from cachekit.deadline import Deadline
+from cachekit.errors import (
+    CacheError,
+    NodeError,
+    RefusedError,
+    UnexpectedReplyError,
+    UnreachableError,
+)
+from cachekit.model import DEFAULT_PORTS, Node, Site, shown
+from cachekit.replay import Fault, Manner, Request, Response, Route, Terms, replay, route_to
+from cachekit.transports.local import Local
+
+_IN_FLIGHT = 32
+_CONNECT_SECONDS = 5.0
+_SILENT_SECONDS = 15.0
+_EXAMPLES = 3
+_SAID = re.compile(rb"(?im)^x-cachekit: ([^\r\n]*)")
+
+Asked = tuple[bytes, Sequence[str]]
+"""The URL and the header lines of one request."""
+Problem = type[CacheError] | type[NodeError]
+
+
+@dataclass
+class Answers:
+    """What came back: evidence by its words, what is none, and the first thing that went wrong."""
+
+    said: Counter[str] = field(default_factory=Counter)
+    removed: int | None = None
+    problem: tuple[Problem, str] | None = None
+
+
+def base_url(site: str) -> bytes:
+    """Give the URL of a request that is about no single page; Varnish speaks plain HTTP."""
+    return f"http://{Site(site).netloc if site else 'localhost'}/".encode()
+
+
+def send(place: Place, call: Call, asked: Sequence[Asked], site: str, deadline: Deadline) -> Change:
+    """Send all requests of a call, and add up what proves it. Raises CachekitError."""
+    answers = ask(place, call, asked, site, deadline)
+    done = answers.said.total()
+    if done < len(asked):
+        kind, message = answers.problem or (
+            UnreachableError,
+            f"not done within {deadline.seconds:g} s",
+        )
+        counted = f"; {done:,} of {len(asked):,} requests were answered well" if done else ""
+        raise kind(place.name, message + counted)
+    if not call.answer or not call.proves:
+        return Change(warnings=("its VCL answers alike whether or not it cleared anything",))
+    evidence = (
+        f"{count:,} x {words}" if count > 1 else words
+        for words, count in answers.said.most_common(_EXAMPLES)
+    )
+    return Change(removed=answers.removed, evidence=tuple(evidence))
+
+
+def probe(place: Place, call: Call | None, site: str, deadline: Deadline) -> tuple[str, ...]:
+    """Purge a page that nobody has, to see whether a clear would work; say why it would not.
+
+    Raises UnreachableError.
+    """
+    if call is None or not call.to_page:
+        _dial(place, deadline)
+        return ()
+    url = base_url(site) + f".cachekit-{secrets.token_hex(8)}".encode()
+    answers = ask(place, call, [(url, call.header_lines({}))], site, deadline)
+    if answers.problem is None:
+        return ()
+    kind, message = answers.problem
+    if kind is UnreachableError:
+        raise kind(place.name, message)
+    return (f"a clear would fail: it {message}",)
+
+
+def ask(place: Place, call: Call, asked: Iterable[Asked], site: str, deadline: Deadline) -> Answers:
+    """Send all requests of a call, as long as the node answers at all."""
+    node = _node(place)
+    route = route_to(node, Site(base_url(site).decode()))
+    admission = _Admission(_requests(call, asked, route), deadline)
+    answers, wanted = Answers(), re.compile(call.answer.encode())
+    for response in replay(admission, terms=_terms(deadline), max_in_flight=_IN_FLIGHT):
+        match = wanted.search(response.head)
+        if response.fault is None and match and (call.answer or 200 <= response.status < 300):
+            _count(answers, match, response)
+            continue
+        admission.is_broken |= response.fault is not None
+        # What was cut fell with another one.
+        if answers.problem is None and response.fault is not Fault.CUT:
+            answers.problem = _problem(response, node)
+    return answers
+
+
+class _Admission:
+    """Lets requests start one after the other, until the node breaks off or the time is up."""
+
+    def __init__(self, requests: Iterator[Request], deadline: Deadline) -> None:
+        self.is_broken = False
+        self._requests = requests
+        self._deadline = deadline
+        self._ended = False
+
+    def admit(self, room: int) -> Sequence[Request]:
+        """Give the next ones."""
+        started = list(islice(self._requests, room)) if self.wait() is not None else []
+        self._ended = len(started) < room
+        return started
+
+    def wait(self) -> float | None:
+        """Wait for nothing; None when no more will start."""
+        return None if self._ended or self.cut() else 0.0
+
+    def cut(self) -> bool:
+        """Whether to give up what is in flight."""
+        return self.is_broken or self._deadline.has_passed
+
+
+def _dial(place: Place, deadline: Deadline) -> None:
+    node = _node(place)
+    port = node.address.port or node.ports.get("http", DEFAULT_PORTS["http"])
+    Local(node.name).dial(replace(node.address, port=port), deadline=deadline).close()
+
+
+def _node(place: Place) -> Node:
+    assert place.node is not None  # noqa: S101 - its places are nodes
+    return place.node
+
+
+def _requests(call: Call, asked: Iterable[Asked], route: Route) -> Iterator[Request]:
+    manner = Manner(route, (), method=call.method)
+    for url, lines in asked:
+        if manner.headers != lines:
+            manner = Manner(route, lines, method=call.method)
+        yield Request(url, manner)
+
+
+def _terms(deadline: Deadline) -> Terms:
+    return Terms(
+        connect_timeout=deadline.remaining(_CONNECT_SECONDS),
+        first_byte_timeout=_SILENT_SECONDS,
+        timeout=deadline.remaining(),
+    )
+
+
+def _count(answers: Answers, match: re.Match[bytes], response: Response) -> None:
+    words = match[0] or response.head.partition(b"\r\n")[0]
+    answers.said[shown(words.decode("latin-1"))] += 1
+    removed = match.groupdict().get("removed")
+    if removed is not None:
+        answers.removed = (answers.removed or 0) + int(removed)
+
+
+def _problem(response: Response, node: Node) -> tuple[Problem, str]:
+    """Say what is wrong with an answer, and what to do."""
+    if response.fault is not None:
+        return UnreachableError, f"{node.address}: {response.fault}: {shown(response.detail)}"
+    line = shown(response.head.partition(b"\r\n")[0].decode("latin-1"))
+    if said := _SAID.search(response.head):
+        line += f", {shown(said[1].decode('latin-1'))}"
+    if response.status in (401, 403, 405):
+        return RefusedError, (
+            f"answered {line}: its VCL does not admit this machine; add its address to the ACL"
+            " (`acl cachekit` of cachekit.vcl)"
+        )
+    if response.status == 400:
+        return RefusedError, f"answered {line}"
+    return UnexpectedReplyError, (
+        f"answered {line}, which no VCL that clears would say: is cachekit.vcl included there, or"
+        " is another `preset:` or `requests:` needed?"
+    )
