@@ -11,7 +11,10 @@ from cachekit.model import Address
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A command that ran to its end on the node: its exit status and what it wrote."""
+    """A command that ran to its end on the node: its exit status and what it wrote.
+
+    The status of a command that signal n ended is 128 + n, as a shell tells it.
+    """
 
     status: int
     stdout: bytes
@@ -29,14 +32,15 @@ class Transport(Protocol):
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", deadline: Deadline) -> Completed:
         """Run one command on the node.
 
-        Raises UnreachableError, also where it cannot be known whether the command ran or ended;
-        CommandError where the deadline ended it.
+        Raises UnreachableError, also where it cannot be known whether the command ended;
+        CommandError where it cannot be run there, or the deadline ended it.
         """
         ...
 
     def dial(self, address: Address, *, deadline: Deadline) -> socket.socket:
         """Connect from the node's point of view to host and port, or to a unix socket.
 
-        The socket's timeout is set to what is left of the deadline. Raises UnreachableError.
+        The socket's timeout is set to what is left of the deadline. Raises UnreachableError; where
+        only the first answer can prove the way, reading and writing raise it too.
         """
         ...

@@ -44,7 +44,8 @@ class Local:
             ) from error
         finally:
             _end(process)
-        return Completed(process.returncode, stdout, stderr)
+        status = process.returncode
+        return Completed(status if status >= 0 else 128 - status, stdout, stderr)
 
     def dial(self, address: Address, *, deadline: Deadline) -> socket.socket:
         """Connect to host and port, or to a unix socket."""

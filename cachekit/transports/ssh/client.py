@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from cachekit.deadline import Deadline
+from cachekit.deadline import Deadline, DeadlineError
 from cachekit.errors import UnreachableError
 
 CONFIG_VARIABLE = "CACHEKIT_SSH_CONFIG"
@@ -17,7 +17,7 @@ _CONNECT_SECONDS = 10.0
 _EXIT_SECONDS = 1.0
 _CHUNK_BYTES = 256 * 1024
 
-# Nobody is there to answer a question, and what an administrator forwards by hand is not for us.
+# Nobody is there to answer a question, and no node needs our agent or our screen (-a, -x).
 # LogLevel: its messages are the cause of a failure. The rest of the configuration is honoured.
 _OPTIONS = (
     "BatchMode=yes",
@@ -27,7 +27,6 @@ _OPTIONS = (
     "LogLevel=INFO",
     "RemoteCommand=none",
 )
-CLEAR_FORWARDINGS = ("-o", "ClearAllForwardings=yes")
 
 
 def config_arguments() -> list[str]:
@@ -43,6 +42,15 @@ def arguments(deadline: Deadline) -> list[str]:
     return [*config_arguments(), "-T", "-a", "-x", *(f"-o{option}" for option in options)]
 
 
+def control_arguments(control: Path | None) -> list[str]:
+    """Share one connection through a control socket, and open it if need be; or do neither."""
+    if control is None:
+        return ["-oControlMaster=no", "-oControlPath=none"]
+    # With ControlPersist the connection is handed over to a process of its own as soon as it is
+    # there, so that ending the first one cuts nobody else off.
+    return ["-oControlMaster=auto", f"-oControlPath={control}", "-oControlPersist=60"]
+
+
 class Client:
     """One `ssh` process. Its stderr goes to a file: a master may hold it open for long."""
 
@@ -54,9 +62,10 @@ class Client:
         stdin: int = subprocess.DEVNULL,
         stdout: int = subprocess.DEVNULL,
     ) -> None:
+        self.heard = b""
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
         try:
-            self.process = subprocess.Popen(  # noqa: S603 - no shell; our own options
+            self._process = subprocess.Popen(  # noqa: S603 - no shell; our own options
                 ["ssh", *argv],  # noqa: S607 - the administrator's own
                 stdin=stdin,
                 stdout=stdout,
@@ -69,71 +78,78 @@ class Client:
             raise UnreachableError(
                 node, f"ssh cannot be run here: {error.strerror}; install OpenSSH's client"
             ) from error
-        self._received = b""
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
 
     def converse(self, sent: bytes, mark: bytes, deadline: Deadline) -> bytes:
-        """Send all, then read to the mark, or to the end where none comes.
+        """Send all, and read to the mark, or to the end where none comes.
 
-        Raises DeadlineError. With something sent, stdin is closed after it.
+        After something was sent, stdin is closed. Raises DeadlineError.
         """
-        assert self.process.stdin is not None and self.process.stdout is not None  # noqa: S101, PT018
-        stdin, stdout = self.process.stdin, self.process.stdout
-        view, received = memoryview(sent), bytearray()
-        os.set_blocking(stdin.fileno(), False)
+        received = bytearray()
         with selectors.DefaultSelector() as selector:
+            stdin, stdout = self._process.stdin, self._process.stdout
+            assert stdin is not None and stdout is not None  # noqa: S101, PT018 - both are pipes
             selector.register(stdout, selectors.EVENT_READ)
             if sent:
+                os.set_blocking(stdin.fileno(), False)
                 selector.register(stdin, selectors.EVENT_WRITE)
-            while True:
+            rest, chunk = memoryview(sent), b"-"
+            while chunk and mark not in received[-len(chunk) - len(mark) :]:
                 for key, _ in selector.select(deadline.remaining()):
-                    if key.fileobj is stdin:
-                        view = _written(stdin.fileno(), view)
-                        if not view:
-                            selector.unregister(stdin)
-                            stdin.close()
-                        continue
-                    chunk = os.read(stdout.fileno(), _CHUNK_BYTES)
-                    seen = max(0, len(received) - len(mark))
-                    received += chunk
-                    if not chunk or received.find(mark, seen) >= 0:
-                        return bytes(received)
+                    if key.fileobj is stdout:
+                        chunk = os.read(stdout.fileno(), _CHUNK_BYTES)
+                        received += chunk
+                    elif not (rest := _written(stdin.fileno(), rest)):
+                        selector.unregister(stdin)
+                        stdin.close()
+        self.heard = bytes(received)
+        return self.heard
 
     def said(self, start: int = 0) -> bytes:
         """Read what is on its stderr so far."""
         # The position in the file is shared with the process, so it is not moved.
-        return os.pread(self._log.fileno(), 1 << 30, start)
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), size, start)
 
     def status(self, seconds: float = _EXIT_SECONDS) -> int | None:
         """Wait a moment for its exit status."""
-        try:
-            return self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(seconds)
+        return None
+
+    def wait(self, deadline: Deadline) -> int:
+        """Wait for its exit status. Raises DeadlineError."""
+        status = self.status(deadline.remaining())
+        if status is None:
+            raise DeadlineError(f"not done within {deadline.seconds:g} s")
+        return status
+
+    def reap(self) -> None:
+        """Wait for its end, however long that takes."""
+        self._process.wait()
+        self.end()
 
     def end(self, *, with_proxies: bool = False) -> None:
-        """End it at once: a hung connection would not notice a polite signal."""
-        if self.process.poll() is None:
+        """End it at once: a hung connection does not notice a polite signal."""
+        if self._process.poll() is None:
             kill = os.killpg if with_proxies else os.kill
             with contextlib.suppress(ProcessLookupError):
-                kill(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout, self._log):
+                kill(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._log):
             if stream is not None:
                 stream.close()
 
 
-def _written(descriptor: int, view: memoryview) -> memoryview:
-    """Write what fits, and give the rest; nothing is left where nobody reads any more."""
+def _written(descriptor: int, rest: memoryview) -> memoryview:
+    """Write what fits, and give what is left: nothing, where nobody reads any more."""
     try:
-        return view[os.write(descriptor, view[:_CHUNK_BYTES]) :]
+        return rest[os.write(descriptor, rest[:_CHUNK_BYTES]) :]
     except BlockingIOError:
-        return view
+        return rest
     except BrokenPipeError:
-        return view[:0]
-
-
-def control_arguments(path: Path | None, *, master: str = "auto") -> list[str]:
-    """Share one connection through a control socket; without one, do not."""
-    if path is None:
-        return ["-oControlMaster=no", "-oControlPath=none"]
-    return [f"-oControlMaster={master}", f"-oControlPath={path}", "-oControlPersist=60"]
+        return rest[:0]

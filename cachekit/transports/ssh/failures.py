@@ -3,20 +3,24 @@
 import re
 from dataclasses import dataclass
 
-from cachekit.model import shown
+from cachekit.model import Address, shown
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why there is no connection, for people; and whether it is worth another try."""
+    """Why there is no connection, for people; and whether another try may do."""
 
     reason: str
-    passing: bool = False
+    passes: bool = False
 
 
-# In the order in which they count: a jump host that is refused ends in the words of the last two.
+_FORBIDDEN = "sshd may forbid it: AllowTcpForwarding, AllowStreamLocalForwarding, PermitOpen"
+# The first that fits counts.
 _REMEDIES = (
-    (r"IDENTIFICATION HAS CHANGED", "its host key is another than the known one: find out why"),
+    (
+        r"IDENTIFICATION HAS CHANGED",
+        "its key is not the known one: find out why, trust nothing yet",
+    ),
     (
         r"No .* host key is known|Host key verification failed",
         "log in by hand once and compare the fingerprint, or add its key to known_hosts",
@@ -25,9 +29,12 @@ _REMEDIES = (
     (r"Too many authentication failures", "name the key in ssh's configuration, IdentitiesOnly"),
     (r"Could not resolve hostname", "correct `ssh:`, or ssh's configuration"),
     (r"Connection refused", "is sshd running there, and the port right?"),
-    (r"timed out|No route to host|Network is unreachable", "is the node up, and its network?"),
-    (r"open failed", "does the way to it end before it, or forbid it?"),
-    (r"[Bb]ad configuration option|no argument after keyword", "correct ssh's configuration"),
+    (r"timed out|No route to host|Network is unreachable", "is it up, and the network?"),
+    (r"open failed|stdio forwarding failed", f"{_FORBIDDEN}, on the jump host"),
+    (
+        r"[Bb]ad configuration|[Bb]ad (?:number|yes/no)|[Mm]issing arg",
+        "correct ssh's configuration",
+    ),
 )
 # sshd drops connections while too many log in (MaxStartups). These come before any login.
 _PASSING = re.compile(
@@ -35,18 +42,39 @@ _PASSING = re.compile(
     r"|^Connection (?:closed|reset) by \S+ port \d+$",
     re.MULTILINE,
 )
+_REFUSED = re.compile(r"open failed: connect failed: (?!open failed)([^\n]+)")
 
 
 def failure_of(said: bytes, destination: str) -> Failure:
-    """Find the cause in what ssh wrote to stderr."""
-    text = said.decode(errors="replace").replace("\r", "")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    """Find the cause in what ssh wrote to stderr when it could not log in."""
+    lines = _lines(said)
     for pattern, remedy in _REMEDIES:
         for line in lines:
             if re.search(pattern, line):
                 return Failure(f"{_cause(line)}; {remedy.format(to=shown(destination))}")
-    last = _cause(lines[-1]) if lines else "it said nothing"
-    return Failure(f"{last}; try `ssh {shown(destination)}`", bool(_PASSING.search(text)))
+    last = _cause(lines[-1]) if lines else "ssh: silence"
+    passes = bool(_PASSING.search("\n".join(lines)))
+    return Failure(f"{last}; try `ssh {shown(destination)}`", passes)
+
+
+def dial_failure(said: bytes, status: int | None, address: Address, destination: str) -> str | None:
+    """Find the cause why a way through ssh has ended; None if the other side just closed it."""
+    text = "\n".join(_lines(said))
+    if found := _REFUSED.search(text):
+        return f"{address}: {shown(found[1])}; is it running there?"
+    if "open failed" in text or "Session open refused by peer" in text:
+        # For a unix socket, and through a master, sshd's answer is the same for all causes.
+        return f"{address}: not opened there; is it running, and open to that account? {_FORBIDDEN}"
+    if not status:
+        return None
+    if status < 0:
+        return f"{address}: ssh was ended by signal {-status}"
+    return f"{address}: {failure_of(said, destination).reason}"
+
+
+def _lines(said: bytes) -> list[str]:
+    lines = said.decode(errors="replace").replace("\r", "").splitlines()
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _cause(line: str) -> str:

@@ -1,7 +1,6 @@
 """One connection for each destination, shared by its calls, and closed when cachekit ends."""
 
 import atexit
-import contextlib
 import hashlib
 import shutil
 import socket
@@ -9,6 +8,8 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cachekit.transports.ssh.client import config_arguments
@@ -18,6 +19,7 @@ _CLOSE_SECONDS = 3.0
 _LONGEST_NAME = "0" * (16 + 17)
 
 _lock = threading.Lock()
+_opening: dict[Path, threading.Lock] = {}
 _folder: Path | None = None
 _failed = False
 
@@ -35,7 +37,8 @@ def socket_folder() -> Path | None:
     """Give the folder of this process that only its user may enter; None where it cannot be."""
     global _folder, _failed  # noqa: PLW0603 - one for the process, as `atexit` is
     with _lock:
-        if _folder is None and not _failed:
+        # Something that tidies up may have removed it.
+        if (_folder is None or not _folder.is_dir()) and not _failed:
             _folder = _made()
             _failed = _folder is None
             if _folder is not None:
@@ -43,9 +46,18 @@ def socket_folder() -> Path | None:
         return _folder
 
 
+@contextmanager
+def opening(control: Path) -> Iterator[None]:
+    """Let one thread at a time open the connection of a control socket."""
+    with _lock:
+        lock = _opening.setdefault(control, threading.Lock())
+    with lock:
+        yield
+
+
 def close_masters() -> None:
     """Close the shared connections; what runs through them is cut."""
-    global _folder  # noqa: PLW0603
+    global _folder
     with _lock:
         folder, _folder = _folder, None
     atexit.unregister(close_masters)
@@ -74,7 +86,7 @@ def _told_to_exit(path: Path) -> subprocess.Popen[bytes]:
 def _made() -> Path | None:
     for parent in (None, "/tmp"):  # noqa: S108 - short where TMPDIR is too long for a socket
         folder = None
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             folder = Path(tempfile.mkdtemp(prefix="ck-ssh-", dir=parent))
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.bind(str(folder / _LONGEST_NAME))

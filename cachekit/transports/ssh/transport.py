@@ -1,36 +1,31 @@
 """The contract of transports, kept by `ssh` processes."""
 
-import random
+import itertools
+import re
 import secrets
 import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from cachekit.deadline import Deadline, DeadlineError
 from cachekit.errors import CommandError, UnreachableError
 from cachekit.model import Address, shown
 from cachekit.transports.base import Completed
-from cachekit.transports.ssh import remote
-from cachekit.transports.ssh.client import (
-    CLEAR_FORWARDINGS,
-    Client,
-    arguments,
-    control_arguments,
-)
-from cachekit.transports.ssh.failures import failure_of
-from cachekit.transports.ssh.limits import logging_in
-from cachekit.transports.ssh.masters import control_path
+from cachekit.transports.ssh.client import Client, arguments, control_arguments
+from cachekit.transports.ssh.dialled import DialledSocket
+from cachekit.transports.ssh.failures import dial_failure, failure_of
+from cachekit.transports.ssh.login import NO_FORWARDINGS, SSH_FAILED, Login
+from cachekit.transports.ssh.masters import control_path, socket_folder
+from cachekit.transports.ssh.remote import answer, end_mark, program
 
-_RETRY_SECONDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-# What `timeout` and the shell say of a command that was ended.
-_ENDED = (124, 137, 143)
-
-
-class _PassingError(UnreachableError):
-    """Turned away before the login; nothing ran, and another try may do."""
+# What `timeout` says of a command that it ended, politely or not.
+_TIMED_OUT = (124, 137)
+# What means something to ssh in the path of a forwarding: separators, tokens, variables.
+_NOT_FORWARDED = re.compile(r"[:%$\\\x00-\x20\x7f]")
+_EXIT_SECONDS, _GLANCE_SECONDS = 1.0, 0.1
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,97 +36,103 @@ class Ssh:
     destination: str
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", deadline: Deadline) -> Completed:
-        """Run one command, in one call; the node ends it a little before our own deadline."""
-        nonce = secrets.token_hex(16)
-        with self._session([*CLEAR_FORWARDINGS], deadline) as client:
-            noise = len(client.said())
-            began, left = time.monotonic(), deadline.remaining()
-            seconds = max(1, int(left - 0.5))
-            sent = remote.program(argv, seconds, nonce) + stdin
-            try:
-                received = client.converse(sent, remote.end_mark(nonce), deadline)
-            except DeadlineError as error:
-                raise self._lost(argv, f"no answer within {deadline.seconds:g} s") from error
-            answer = remote.answer(received, nonce)
-            status = client.status()
-            if answer is None:
-                raise self._lost(argv, self._reason(client, status))
-            if answer.status is None:
-                raise CommandError(
-                    self.node, f"{shown(argv[0])} cannot be run: not found, or not executable"
-                )
-            if answer.status in _ENDED and time.monotonic() - began >= seconds:
-                raise CommandError(
-                    self.node,
-                    f"{shown(argv[0])} was ended: not done within {deadline.seconds:g} s",
-                )
-            return Completed(answer.status, answer.stdout, client.said(noise))
-
-    def dial(self, address: Address, *, deadline: Deadline) -> socket.socket:
-        raise NotImplementedError
-
-    @contextmanager
-    def _session(self, options: Sequence[str], deadline: Deadline) -> Iterator[Client]:
-        """Open a shell on the node that waits for what to do."""
-        client = self._logged_in(lambda: self._opened(options, deadline), deadline)
+        """Run one command in one call; the node ends it a little before our own deadline."""
+        control = control_path(self.destination)
+        client = self._login.shell([NO_FORWARDINGS], control, deadline)
         try:
-            yield client
+            return self._ran(client, argv, stdin, deadline)
         finally:
             client.end()
 
-    def _opened(self, options: Sequence[str], deadline: Deadline) -> Client:
-        control = control_path(self.destination)
-        argv = [*arguments(deadline), *control_arguments(control), *options]
-        argv += ["--", self.destination, remote.BOOTSTRAP]
-        client = Client(self.node, argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    def dial(self, address: Address, *, deadline: Deadline) -> socket.socket:
+        """Connect to host and port, or to a unix socket; the first answer proves it."""
+        if address.unix_path:
+            dialled = self._dial_path(address, deadline)
+        else:
+            dialled = self._dial_port(address, deadline)
+        dialled.settimeout(deadline.remaining())
+        return dialled
+
+    @property
+    def _login(self) -> Login:
+        return Login(self.node, self.destination)
+
+    def _ran(
+        self, client: Client, argv: Sequence[str], stdin: bytes, deadline: Deadline
+    ) -> Completed:
+        nonce, noise = secrets.token_hex(16), len(client.said())
+        began, seconds = time.monotonic(), max(1, int(deadline.remaining() - 0.5))
+        sent = program(argv, seconds, nonce) + stdin
         try:
-            received = client.converse(b"", remote.READY, deadline)
-            if remote.READY in received:
-                return client
-            raise self._not_ready(client, received)
+            received = client.converse(sent, end_mark(nonce), deadline)
         except DeadlineError as error:
-            said = failure_of(client.said(), self.destination).reason
-            client.end(with_proxies=control is None or not control.exists())
-            raise UnreachableError(
-                self.node, f"no login within {deadline.seconds:g} s: {said}"
-            ) from error
-        except UnreachableError:
-            client.end()
-            raise
+            raise self._unknown(argv, f"no answer within {deadline.seconds:g} s") from error
+        found, status = answer(received, nonce), client.status()
+        if found is None:
+            raise self._unknown(argv, self._why_ended(client, status))
+        if found.status is None:
+            raise CommandError(
+                self.node, f"{shown(argv[0])} cannot be run: not found, or not executable"
+            )
+        if found.status in _TIMED_OUT and time.monotonic() - began >= seconds:
+            raise CommandError(
+                self.node, f"{shown(argv[0])} was ended: not done within {deadline.seconds:g} s"
+            )
+        return Completed(found.status, found.stdout, client.said(noise))
 
-    def _logged_in(self, attempt: Callable[[], Client], deadline: Deadline) -> Client:
-        """Try again while sshd turns us away before the login, as it does when many come at once."""
-        with logging_in(self.node, self.destination, deadline):
-            for pause in _RETRY_SECONDS:
-                try:
-                    return attempt()
-                except _PassingError:
-                    pause *= random.uniform(0.5, 1.5)  # noqa: S311, PLW2901 - no secret
-                    if deadline.remaining() < 2 * pause:
-                        raise
-                    time.sleep(pause)
-            return attempt()
-
-    def _not_ready(self, client: Client, received: bytes) -> UnreachableError:
-        status = client.status()
-        if status == 255:
-            failure = failure_of(client.said(), self.destination)
-            kind = _PassingError if failure.passing else UnreachableError
-            return kind(self.node, failure.reason)
-        said = (client.said() + received).decode(errors="replace").strip()[-300:]
-        return UnreachableError(
-            self.node,
-            f"its login shell ended with {status} instead of running `sh`: {shown(said)}; the"
-            " account needs an ordinary shell",
-        )
-
-    def _reason(self, client: Client, status: int | None) -> str:
-        if status == 255 and client.said():
+    def _why_ended(self, client: Client, status: int | None) -> str:
+        if status == SSH_FAILED and client.said():
             return failure_of(client.said(), self.destination).reason
-        return f"ssh ended with {status}"
+        return f"the connection was lost (ssh ended with {status})"
 
-    def _lost(self, argv: Sequence[str], reason: str) -> UnreachableError:
+    def _unknown(self, argv: Sequence[str], reason: str) -> UnreachableError:
         return UnreachableError(
-            self.node,
-            f"{reason}; it cannot be known whether {shown(argv[0])} ended there",
+            self.node, f"{reason}; it cannot be known whether {shown(argv[0])} ended there"
         )
+
+    def _dial_port(self, address: Address, deadline: Deadline) -> socket.socket:
+        control = control_path(self.destination)
+        if control is not None:
+            self._login.master(control, deadline)
+        argv = [*arguments(deadline), *control_arguments(control)]
+        argv += ["-W", f"{address.host}:{address.port or 0}", "--", self.destination]
+        ours, theirs = socket.socketpair()
+        with closing(theirs):
+            try:
+                client = Client(self.node, argv, stdin=theirs.fileno(), stdout=theirs.fileno())
+            except UnreachableError:
+                ours.close()
+                raise
+        return self._dialled(ours, client, address, _EXIT_SECONDS)
+
+    def _dial_path(self, address: Address, deadline: Deadline) -> socket.socket:
+        """Forward a local socket, by a connection of its own: a master would keep the cause."""
+        folder = socket_folder()
+        if folder is None or _NOT_FORWARDED.search(address.unix_path):
+            raise UnreachableError(self.node, f"{address} cannot be forwarded over ssh")
+        local = folder / f"dial-{next(_numbers)}"
+        client = self._login.shell(["-L", f"{local}:{address.unix_path}"], None, deadline)
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(str(local))
+        except OSError as error:
+            connection.close()
+            said = failure_of(client.said(), self.destination).reason
+            client.end()
+            raise UnreachableError(self.node, f"{address}: not forwarded: {said}") from error
+        finally:
+            local.unlink(missing_ok=True)
+        # The session goes on when the way through it ends, unlike with -W.
+        return self._dialled(connection, client, address, _GLANCE_SECONDS)
+
+    def _dialled(
+        self, connection: socket.socket, client: Client, address: Address, exit_seconds: float
+    ) -> socket.socket:
+        node, destination = self.node, self.destination
+
+        def explain() -> UnreachableError | None:
+            status = client.status(exit_seconds)
+            reason = dial_failure(client.said(), status, address, destination)
+            return UnreachableError(node, reason) if reason else None
+
+        return DialledSocket(connection, client, explain)
