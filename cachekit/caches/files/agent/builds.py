@@ -84,7 +84,7 @@ def _kept(root: roots.Root, job: Job) -> "bytes | None":
 def _build(root: roots.Root, job: Job, clock: Clock) -> "tuple[bytes, int, Manifest]":
     fresh, fd = swaps.make_fresh(root, job["shared"])
     try:
-        imitate(root.fd, fd)
+        imitate(fd, os.fstat(root.fd), root.fd)
         manifest = _fill(os.path.join(os.path.dirname(root.path), fresh), fd, job, clock)
         _check_built(root, manifest)
         swaps.copy_marker(root, fd)

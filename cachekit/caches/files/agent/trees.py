@@ -22,6 +22,9 @@ class MissingError(Exception):
 class LateError(Exception):
     """The time is used up."""
 
+    def __init__(self, message: str = "the time was used up") -> None:
+        super().__init__(message)
+
 
 class Clock:
     """Counts down the seconds of a job."""
@@ -90,10 +93,11 @@ def open_below(top: int, path: bytes) -> int:
     return fd
 
 
-def walk(top: int, clock: Clock, *, with_files: bool = True) -> "Iterator[Directory]":
+def walk(top: int, clock: Clock) -> "Iterator[Directory]":
     """Visit the top and every directory below it, each before those in it.
 
-    What vanishes meanwhile, or turns into something else, is left out.
+    What vanishes meanwhile, or turns into something else, is left out; so is what the visitor takes
+    out of `directories`.
     """
     device = os.fstat(top).st_dev
     pending = [b""]
@@ -108,11 +112,8 @@ def walk(top: int, clock: Clock, *, with_files: bool = True) -> "Iterator[Direct
             error.filename = path
             raise
         try:
-            state = os.fstat(fd)
-            if state.st_dev == device:
-                # Two links are the directory's name and its own dot: no directory is in it.
-                is_bare = state.st_nlink == 2 and not with_files
-                directory = Directory(fd, path, [], []) if is_bare else _listed(fd, path)
+            if os.fstat(fd).st_dev == device:
+                directory = _listed(fd, path)
                 yield directory
                 pending += [directory.below(name) for name in directory.directories]
         finally:
@@ -197,23 +198,27 @@ def write_file(parent: int, name: bytes, data: bytes) -> int:
     return fd
 
 
-def imitate(like: int, fd: int) -> None:
-    """Give a new file or directory the owner, mode and extended attributes of an older one."""
-    wanted, found = os.fstat(like), os.fstat(fd)
-    if (wanted.st_uid, wanted.st_gid) != (found.st_uid, found.st_gid):
-        os.chown(fd, wanted.st_uid, wanted.st_gid)
-    os.chmod(fd, wanted.st_mode & 0o7777)
-    for name in _attributes(like):
+def imitate(fd: int, state: "os.stat_result", like: "int | bytes") -> None:
+    """Give something new the owner, mode and extended attributes of something older.
+
+    `state` is that of the older one, `like` its open descriptor or path.
+    """
+    found = os.fstat(fd)
+    if (state.st_uid, state.st_gid) != (found.st_uid, found.st_gid):
+        os.chown(fd, state.st_uid, state.st_gid)
+    os.chmod(fd, state.st_mode & 0o7777)
+    for name in attributes(like):
         try:
-            os.setxattr(fd, name, os.getxattr(like, name))
+            os.setxattr(fd, name, os.getxattr(like, name, follow_symlinks=isinstance(like, int)))
         except OSError as error:
             # Only root may set some, such as security.*; new files get those by themselves.
-            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENODATA):
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENODATA, errno.ENOENT):
                 raise
 
 
-def _attributes(fd: int) -> "list[str]":
+def attributes(of: "int | bytes") -> "list[str]":
+    """Name the extended attributes of an open file or of a path; ACLs are among them."""
     try:
-        return os.listxattr(fd)
+        return os.listxattr(of, follow_symlinks=isinstance(of, int))
     except (OSError, AttributeError):
         return []
