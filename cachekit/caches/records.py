@@ -35,13 +35,19 @@ class Record(NamedTuple):
 
 def read_records(filling: Filling, deadline: Deadline) -> Iterator[Record]:
     """Yield the records of a `file:` or `command:` filling. Raises SourceError naming the line."""
-    lines = _command(filling.value, deadline) if filling.kind == "command" else _file(filling.value)
-    yield from parse_records(lines, str(filling))
+    yield from parse_records(read_lines(filling, deadline), str(filling))
 
 
-def parse_records(lines: Iterable[bytes], source: str) -> Iterator[Record]:
-    """Parse JSON lines. Raises SourceError naming source and line."""
-    for number, line in enumerate(lines, 1):
+def read_lines(filling: Filling, deadline: Deadline) -> Iterator[bytes]:
+    """Yield the lines of a `file:` or `command:` filling as they are. Raises SourceError."""
+    if filling.kind == "command":
+        return _command(filling.value, deadline)
+    return _file(filling.value)
+
+
+def parse_records(lines: Iterable[bytes], source: str, first: int = 1) -> Iterator[Record]:
+    """Parse JSON lines, of which the first is this one. Raises SourceError naming the line."""
+    for number, line in enumerate(lines, first):
         if not line.strip():
             continue
         try:

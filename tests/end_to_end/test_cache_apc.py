@@ -4,6 +4,7 @@ import base64
 import json
 import mmap
 import os
+import re
 import shutil
 import signal
 import socket
@@ -20,7 +21,7 @@ from typing import Any
 import pytest
 
 from cachekit.caches.apc import Apc
-from cachekit.caches.apc.call import _program
+from cachekit.caches.apc.call import pool_half, program
 from cachekit.caches.base import Change, Conditions, Filling, Place, Status, Survey
 from cachekit.deadline import Deadline
 from cachekit.errors import (
@@ -606,7 +607,7 @@ def test_more_than_fits_fails_and_throws_nothing_out(fpm: PhpFpm, tmp_path: Path
     assert change.left == 12_000 - change.stored > 0
     assert "apc.shm_size" in change.warnings[0]
     assert there(fpm, "mine", "k0") == {"mine", "k0"}
-    with pytest.raises(RefusedError, match="ran full while it was primed"):
+    with pytest.raises(RefusedError, match="ran full or was cleared while it was primed"):
         prime(user(*fpm.sockets), "file", path, force=True)
     assert any("ran full" in line for line in status(user(*fpm.sockets)).hazards)
 
@@ -618,18 +619,54 @@ def test_a_value_larger_than_the_segment_does_not_empty_it(fpm: PhpFpm, tmp_path
     assert there(fpm, "mine") == {"mine"}
 
 
-def test_records_that_cannot_be_stored_are_named(fpm: PhpFpm, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (r'{"key": "a", "value": "\ud800"}', "PHP cannot read this record"),
+        ('{"key": "a", "value": NaN}', "PHP cannot read this record"),
+        ('{"key": "a", "value": 1, "tll": 5}', "unknown field 'tll'"),
+        ('{"key": "", "value": 1}', "expected `key`"),
+        ('{"key": "a"}', "expected one of `value` and `value_base64`"),
+        ('{"key": "a", "value": 1, "value_base64": ""}', "expected one of `value`"),
+        ('{"key": "a", "value_base64": "!"}', "base64"),
+        ('{"key": "a", "value": 1, "ttl": "1"}', "expected `ttl` to be a number"),
+        ('{"key": "a", "value": 1, "ttl": -1}', "expected `ttl` to be a number"),
+        ('{"key": "a", "value": 1, "ttl": 1, "expires_at": 1}', "expected one of `ttl`"),
+        ('["a", 1]', "expected a JSON object"),
+        ('{"key": "a", "value": 1', "delimiter"),
+        ('{"key": "b", "value": 1}', "key 'b' does not start with 'a'"),
+    ],
+)
+def test_a_record_that_cannot_be_stored_is_named_and_none_is_stored(
+    fpm: PhpFpm, tmp_path: Path, line: str, says: str
+) -> None:
     path = tmp_path / "records.jsonl"
-    path.write_text('{"key": "a", "value": "\\ud800"}')
-    with pytest.raises(SourceError, match="key 'a'"):
-        prime(user(*fpm.sockets), "file", path)
-    path.write_text('{"key": "a", "value": NaN}')
-    with pytest.raises(SourceError, match="key 'a'"):
-        prime(user(*fpm.sockets), "file", path)
-    with pytest.raises(SourceError, match="does not start with 'b'"):
-        prime(user(*fpm.sockets, prefix="b"), "file", records(tmp_path, {"key": "a", "value": 1}))
+    path.write_text('{"cachekit": 1}\n{"key": "a1", "value": 1}\n\n' + line)
+    with pytest.raises(SourceError, match=rf"records\.jsonl:4: .*{re.escape(says)}"):
+        prime(user(*fpm.sockets, prefix="a"), "file", path)
+    assert not there(fpm, "a1")
+
+
+def test_nothing_to_store_and_another_version_are_no_success(fpm: PhpFpm, tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
     path.write_text("")
     assert judged(prime(user(*fpm.sockets), "file", path))[0] is StepOutcome.FAILED
+    path.write_text('{"cachekit": 2}')
+    with pytest.raises(SourceError, match=r"jsonl:1: version 2"):
+        prime(user(*fpm.sockets), "file", path)
+
+
+def test_what_a_live_writer_stored_stays_unless_it_is_to_be_replaced(
+    fpm: PhpFpm, tmp_path: Path
+) -> None:
+    put(fpm, "a")
+    path = records(tmp_path, {"key": "a", "value": "new"}, {"key": "b", "value": "new"})
+    change = prime(user(*fpm.sockets), "file", path)
+    assert (change.found, change.stored, change.present, change.left) == (2, 1, 1, 0)
+    assert fpm.php("echo apcu_fetch('a');") == "old"
+    change = prime(user(*fpm.sockets, overwrite=True), "file", path)
+    assert (change.found, change.stored, change.present, change.left) == (2, 2, 0, 0)
+    assert fpm.php("echo apcu_fetch('a');") == "new"
 
 
 # Commands
@@ -784,8 +821,7 @@ def test_the_hook_is_nowhere_in_opcache_even_without_update_protection(fpm_with:
 
 
 def test_without_the_nonce_the_hook_is_not_there(fpm: PhpFpm) -> None:
-    source = (Path(__file__).parents[2] / "cachekit/caches/apc/hook.php").read_text()
-    hook = fpm.write(f"{'a' * 32}.php", source)
+    hook = fpm.write(f"{'a' * 32}.php", pool_half().decode())
     put(fpm, "a")
     page = fpm.run(hook, body=b'{"op":"user.clear"}')
     assert (page.status, page.body) == (404, "")
@@ -820,13 +856,12 @@ def test_a_hook_that_is_ended_tidies_up(fpm_with: Start, number: int) -> None:
         "seconds": 20.0,
         "sockets": fpm.sockets,
         "tmp": str(home),
-        "steps": [],
     }
     with running(fpm, "sleep(1);"):
         hook = subprocess.Popen([require_program("php"), "-n"], stdin=subprocess.PIPE)
         with hook:
             assert hook.stdin
-            hook.stdin.write(_program(job))
+            hook.stdin.write(program(job, []))
             hook.stdin.close()
             assert wait_until(lambda: any(home.rglob("*.php")))
             (directory,) = home.iterdir()

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from cachekit.caches.apc import changes
 from cachekit.caches.apc.call import Hook, Step, ask_pool, encoded
 from cachekit.caches.apc.commands import argv_of, run
-from cachekit.caches.apc.priming import Batches, compile_files, store_records
+from cachekit.caches.apc.priming import Storing, compile_files
 from cachekit.caches.apc.reload import reload
 from cachekit.caches.apc.state import status_of
 from cachekit.caches.base import (
@@ -23,7 +23,7 @@ from cachekit.caches.base import (
 )
 from cachekit.caches.namespace import literal_start
 from cachekit.model import Node, parse_address
-from cachekit.quantities import OneOrMore
+from cachekit.quantities import OneOrMore, Share
 from cachekit.scope import Kind, Scope
 
 Segment = Literal["opcode", "user"]
@@ -46,9 +46,10 @@ class Apc:
 
     `sockets` are paths, globs or host:port on the node; without them, all php-fpm there is found.
     `php` is the PHP of the command line that talks to them, `sudo -n -u www-data php` where rights
-    are wanting; the hook lies in `tmp` meanwhile, which the pools must be able to read. With `prefix` nothing but
-    APCu keys that start with it is touched. `reload_command` takes the place of opcache_reset().
-    `clear_command` and `prime_command` are arguments of `php`, run on the node afterwards.
+    are wanting; the hook lies in `tmp` meanwhile, which the pools must be able to read. `prefix`
+    is what APCu's keys start with: no others are touched. `reload_command` takes the place of
+    opcache_reset(). `clear_command` and `prime_command` are arguments of `php`, run on the node
+    after a clear of everything and after a prime.
     """
 
     scopes: ClassVar[frozenset[Kind]] = _TAKES["opcode"] | _TAKES["user"]
@@ -59,10 +60,13 @@ class Apc:
     segments: OneOrMore[Segment] = ("opcode", "user")
     php: str = "php"
     prefix: str = ""
+    overwrite: bool = False
     tmp: str | None = None
     reload_command: OneOrMore[str] = ()
     clear_command: OneOrMore[str] = ()
     prime_command: OneOrMore[str] = ()
+    max_keys: int | None = None
+    max_share: Share | None = None
 
     def __post_init__(self) -> None:
         if not self.segments or len(set(self.segments)) != len(self.segments):
@@ -73,6 +77,8 @@ class Apc:
             raise ValueError("tmp: expected an absolute path on the node")
         if not argv_of((self.php,)):
             raise ValueError("php: expected a program, or a command line such as sudo -n php")
+        if self.max_keys is not None and self.max_keys < 0:
+            raise ValueError("max_keys: expected 0 or more")
         for command in (self.reload_command, self.clear_command, self.prime_command):
             argv_of(command)
 
@@ -87,13 +93,18 @@ class Apc:
         return frozenset().union(*(_FILLED_FROM[segment] for segment in self.segments))
 
     def parts(self) -> Mapping[str, "Apc"]:
-        """Give each segment as a cache; `clear_command` runs once, with the outermost."""
+        """Give each segment as a cache.
+
+        `clear_command` runs once, with the outermost; `max_keys` and `max_share` are of APCu.
+        """
         outermost = max(self.segments, key=_LAYERS.__getitem__)
         return {
             segment: replace(
                 self,
                 segments=(segment,),
                 clear_command=self.clear_command if segment == outermost else (),
+                max_keys=self.max_keys if segment == "user" else None,
+                max_share=self.max_share if segment == "user" else None,
             )
             for segment in self.segments
         }
@@ -144,8 +155,8 @@ class Apc:
         if filling.kind == "path":
             change = compile_files(self._hook, place, filling, deadline)
         else:
-            batches = Batches(source=str(filling), prefix=self.prefix, force=conditions.force)
-            change = store_records(self._hook, place, filling, batches, deadline)
+            storing = Storing(filling, self.prefix, self.overwrite, conditions.force)
+            change = storing.store(self._hook, place, deadline)
         return self._then(self.prime_command, change, place, conditions)
 
     @property
@@ -162,7 +173,7 @@ class Apc:
             argv = argv_of(self.reload_command)
             return reload(self._hook, place, argv, conditions.deadline)
         else:
-            step, read = {"do": "reset"}, changes.restarted
+            step, read = Step("reset"), changes.restarted
         return changes.changed(self._hook.ask(place, [step], conditions.deadline), read)
 
     def _clear_user(self, place: Place, scope: Scope, conditions: Conditions) -> Change:

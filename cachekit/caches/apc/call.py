@@ -5,6 +5,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -15,9 +16,17 @@ from cachekit.errors import CommandError, UnexpectedReplyError
 from cachekit.model import shown
 
 _NOT_FOUND = (126, 127)
+# The parts of the two halves.
+_NODE = ("request", "script", "sockets", "target", "compiler", "master", "main")
+_POOL = ("opcode", "records", "user", "main")
 
-Step = dict[str, str]
-"""What each master is to do: `do` names it; for `ask` its `body` goes to a pool as it is."""
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What each master is to do: `do` names it; for `ask` its body goes to a pool as it is."""
+
+    do: str
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +47,11 @@ class Hook:
             "seconds": max(seconds - 2.0, seconds * 0.8),
             "sockets": self.sockets,
             "tmp": self.tmp,
-            "steps": steps,
         }
-        completed = place.transport.run([*self.php, "-n"], stdin=_program(job), deadline=deadline)
+        stdin = program(job, steps)
+        completed = place.transport.run([*self.php, "-n"], stdin=stdin, deadline=deadline)
+        php = shown(" ".join(self.php))
         if completed.status in _NOT_FOUND:
-            php = shown(" ".join(self.php))
             raise CommandError(
                 place.name, f"{php} does not run there; install it, or correct `php`"
             )
@@ -50,14 +59,13 @@ class Hook:
             return parse_reply(place.name, nonce, completed.stdout)
         except UnexpectedReplyError as error:
             said = shown((completed.stderr or completed.stdout).decode(errors="replace")[-500:])
-            php = shown(" ".join(self.php))
             message = f"{php} -n ended with {completed.status}: {said.strip() or 'silence'}"
             raise UnexpectedReplyError(place.name, message) from error
 
 
 def ask_pool(operation: str, **arguments: Any) -> Step:
     """Make the step that has a pool do something."""
-    return {"do": "ask", "body": json.dumps({"op": operation, **arguments})}
+    return Step("ask", json.dumps({"op": operation, **arguments}).encode())
 
 
 def encoded(text: str) -> str:
@@ -65,11 +73,34 @@ def encoded(text: str) -> str:
     return base64.b64encode(text.encode("utf-8", "surrogateescape")).decode()
 
 
-def _program(job: dict[str, Any]) -> bytes:
-    """Put the job, and the hook as a text that it can write to a file, before the hook itself."""
-    source = (files("cachekit.caches.apc") / "hook.php").read_bytes()
-    told = json.dumps(job).replace("\\", "\\\\").replace("'", "\\'").encode()
-    return (
-        b"<?php $cachekit_job = json_decode('%b', true);"
-        b" $cachekit_source = base64_decode('%b'); ?>%b"
-    ) % (told, base64.b64encode(source), source)
+def program(job: dict[str, Any], steps: Sequence[Step]) -> bytes:
+    """Write what `php -n` reads: the hook of both halves, and what it is to do."""
+    written = b", ".join(
+        b"['do' => %b, 'body' => %b]" % (_literal(step.do.encode()), _literal(step.body))
+        for step in steps
+    )
+    told = _literal(json.dumps(job).encode())
+    return b"%b\nNode::main(json_decode(%b, true), [%b], %b);\n" % (
+        _half("node", _NODE),
+        told,
+        written,
+        _literal(pool_half()),
+    )
+
+
+def pool_half() -> bytes:
+    """Write the script that pools run."""
+    return _half("pool", _POOL) + b"\nPool::main();\n"
+
+
+@cache
+def _half(name: str, parts: tuple[str, ...]) -> bytes:
+    """Join the parts of a half to one script."""
+    hook = files("cachekit.caches.apc") / "hook"
+    sources = [hook / "both.php", *(hook / name / f"{part}.php" for part in parts)]
+    return b"<?php\n" + b"".join(each.read_bytes().removeprefix(b"<?php\n") for each in sources)
+
+
+def _literal(content: bytes) -> bytes:
+    """Write bytes as PHP, where nothing else is special between single quotes."""
+    return b"'%b'" % content.replace(b"\\", b"\\\\").replace(b"'", b"\\'")

@@ -16,14 +16,6 @@ _FILES_LEFT = (
     "{left} compiled files in opcache.file_cache {root} cannot be removed by the pool's user, and"
     " would bring the old code back; give them to that user, or remove them"
 )
-_EXPELLED = (
-    "APCu ran full while it was primed, and threw out entries by itself ({times} times); raise"
-    " apc.shm_size, or prime less"
-)
-_NO_ROOM = (
-    "no room for all: {room:,} bytes are free, and a full APCu would throw out everything; raise"
-    " apc.shm_size, or prime less; --force stores all the same"
-)
 
 
 def changed(reply: Reply, read: Callable[[Master], Change]) -> Change:
@@ -32,8 +24,7 @@ def changed(reply: Reply, read: Callable[[Master], Change]) -> Change:
     change = total(changes)
     if failures:
         raise error_of(reply.place, failures, change.evidence)
-    notes = tuple(note for master in reply.masters for note in master.notes)
-    return replace(change, warnings=(*change.warnings, *notes))
+    return replace(change, warnings=(*change.warnings, *reply.notes))
 
 
 def total(changes: Sequence[Change]) -> Change:
@@ -160,20 +151,6 @@ def _fresh(why: str | int) -> str:
     return why
 
 
-def stored(master: Master) -> Change:
-    """Read one call's stores and checks: `left` counts what was stored and not found again."""
-    stores = [answer for answer in master.answers if "stored" in answer]
-    if expunges := sum(answer["expunges"] for answer in stores):
-        raise UnprovenError(_EXPELLED.format(times=expunges))
-    there = sum(answer["there"] for answer in master.answers if "there" in answer)
-    full = [answer["room"] for answer in stores if answer["full"]]
-    return Change(
-        stored=sum(answer["stored"] for answer in stores),
-        present=there,
-        warnings=tuple(f"{master}: {_NO_ROOM.format(room=room)}" for room in full[:1]),
-    )
-
-
 def surveyed(reply: Reply) -> Survey:
     """Add up what a clear would touch; what cannot be asked is a warning, unless it is all."""
     answers, failures = reply.read(
@@ -199,5 +176,9 @@ def surveyed(reply: Reply) -> Survey:
         total=sum(each.total or 0 for each in surveys) if known else None,
         size=sum(each.size or 0 for each in surveys) if known else None,
         examples=tuple(name for each in surveys for name in each.examples)[:_SHOWN_FILES],
-        warnings=(*(line for each in surveys for line in each.warnings), *map(str, failures)),
+        warnings=(
+            *(line for each in surveys for line in each.warnings),
+            *reply.notes,
+            *map(str, failures),
+        ),
     )

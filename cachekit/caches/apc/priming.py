@@ -1,125 +1,155 @@
-"""Filling both segments: files compiled on the node, records stored and looked for again."""
+"""Filling both segments: files compiled on the node, records stored and looked for."""
 
-import base64
 import json
-import math
-import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from cachekit.caches.apc import changes
-from cachekit.caches.apc.call import Hook, Step
+from cachekit.caches.apc.call import Hook, Step, encoded
+from cachekit.caches.apc.reply import Master, UnprovenError
 from cachekit.caches.base import Change, Filling, Place
-from cachekit.caches.records import Record, read_records
+from cachekit.caches.records import parse_records, read_lines
 from cachekit.deadline import Deadline
 from cachekit.errors import RefusedError, SourceError
+from cachekit.model import shown
 
 REQUEST_BYTES = 3 << 20  # PHP complains about bodies over post_max_size, 8 MB where nobody set it.
 RUN_BYTES = 12 << 20  # The hook must fit into the 128 MB that `php -n` takes, about three times.
 
-_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_NO_ROOM = (
+    "no room for all: the largest piece that is free has {room:,} bytes, and a full APCu would"
+    " throw out everything; raise apc.shm_size, or prime less; --force stores all the same"
+)
+_EXPELLED = (
+    "APCu ran full or was cleared while it was primed, and entries are gone; raise apc.shm_size, or"
+    " prime less"
+)
 
 
 def compile_files(hook: Hook, place: Place, filling: Filling, deadline: Deadline) -> Change:
     """Compile a directory, a PHP file, or the files of a list on the node. Raises CachekitError."""
     if not filling.value.startswith("/"):
         raise RefusedError(place.name, f"{filling}: expected an absolute path on the node")
-    step = {"do": "compile", "path": filling.value}
+    step = Step("compile", filling.value.encode("utf-8", "surrogateescape"))
     return changes.changed(hook.ask(place, [step], deadline), changes.compiled)
 
 
-def store_records(
-    hook: Hook, place: Place, filling: Filling, batches: "Batches", deadline: Deadline
-) -> Change:
-    """Store records in APCu, and look for every key afterwards. Raises CachekitError."""
-    done: list[Change] = []
-    masters = 1
-    for run in batches.runs(read_records(filling, deadline)):
-        reply = hook.ask(place, run, deadline)
-        done.append(changes.changed(reply, changes.stored))
-        masters = len(reply.masters)
-    total = changes.total(done)
-    there = total.present or 0
-    wanted = (batches.found - batches.expired) * masters
-    return Change(
-        found=batches.found * masters,
-        stored=total.stored or 0,
-        skipped=batches.expired * masters,
-        left=wanted - there,
-        evidence=(f"looked for every key: {there} of {wanted} there",),
-        warnings=tuple(dict.fromkeys(total.warnings)),
-    )
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Lines that one request carries; `first` is the number of the first one."""
+
+    first: int
+    lines: Sequence[bytes]
+
+    @property
+    def size(self) -> int:
+        """The bytes of all lines."""
+        return sum(map(len, self.lines))
 
 
 @dataclass(slots=True)
-class Batches:
-    """Steps that store records and, after them, steps that look for every key."""
+class Storing:
+    """Records on their way to the pools, which read them: once more here would double the time.
 
-    source: str
+    What is wrong with one that a pool does not take, `parse_records` says.
+    """
+
+    filling: Filling
     prefix: str
+    overwrite: bool
     force: bool
-    found: int = 0
-    expired: int = 0
-    _keys: list[str] = field(default_factory=list)
+    _wanted: int = field(default=0, init=False)
+    _there: int = field(default=0, init=False)
+    _expunges: dict[int, int] = field(default_factory=dict, init=False)
 
-    def runs(self, records: Iterable[Record]) -> Iterator[list[Step]]:
-        """Yield what one call of the hook does, until everything is stored and checked."""
-        run: list[Step] = []
-        size = 0
-        for step in self._steps(records):
-            if run and size + len(step["body"]) > RUN_BYTES:
-                yield run
-                run, size = [], 0
-            run.append(step)
-            size += len(step["body"])
-        if run:
-            yield run
+    def store(self, hook: Hook, place: Place, deadline: Deadline) -> Change:
+        """Store all records, and look for every key. Raises CachekitError."""
+        done = [Change(found=0, stored=0, present=0, skipped=0, left=0)]
+        for run in _runs(_batches(self._lines(deadline))):
+            reply = hook.ask(place, [self._step(batch) for batch in run], deadline)
+            done.append(changes.changed(reply, partial(self._stored, run)))
+        total = changes.total(done)
+        return replace(
+            total,
+            evidence=(f"looked for every key: {self._there} of {self._wanted} there",),
+            warnings=tuple(dict.fromkeys(total.warnings)),
+        )
 
-    def _steps(self, records: Iterable[Record]) -> Iterator[Step]:
-        ending = f'],"force":{_json(self.force)}}}'
-        yield from _packed('{"op":"user.store","records":[', self._written(records), ending)
-        yield from _packed('{"op":"user.exists","keys":[', map(_json, self._keys), "]}")
+    def _lines(self, deadline: Deadline) -> Iterator[bytes]:
+        """Give the lines; the first one is emptied if it is no record but a header."""
+        lines = read_lines(self.filling, deadline)
+        first = next(lines, b"")
+        yield first if [*parse_records([first], str(self.filling))] else b"\n"
+        yield from lines
 
-    def _written(self, records: Iterable[Record]) -> Iterator[str]:
-        """Write records as the hook takes them, the size of each first, and note their keys."""
-        for record in records:
-            self.found += 1
-            ttl = 0 if record.expires_at is None else math.ceil(record.expires_at - time.time())
-            if record.expires_at is not None and ttl <= 0:
-                self.expired += 1
-                continue
-            written = self._encoded(record, ttl)
-            self._keys.append(record.key)
-            yield f"[{len(written)},{written[1:]}"
+    def _step(self, batch: Batch) -> Step:
+        asked = {
+            "op": "user.store",
+            "prefix": encoded(self.prefix),
+            "overwrite": self.overwrite,
+            "force": self.force,
+        }
+        return Step("ask", b"\n".join((json.dumps(asked).encode(), b"".join(batch.lines))))
 
-    def _encoded(self, record: Record, ttl: int) -> str:
-        key, value = record.key, record.value
-        if not key.startswith(self.prefix):
-            raise SourceError(self.source, f"key {key!r} does not start with {self.prefix!r}")
-        is_bytes = isinstance(value, bytes)
-        if is_bytes:
-            value = base64.b64encode(value).decode()
-        try:
-            written = _json([key, value, ttl, is_bytes])
-            written.encode()  # Half of a character pair is no text.
-        except ValueError as error:
-            raise SourceError(self.source, f"key {key!r}: {error}") from error
-        return written
+    def _stored(self, run: Sequence[Batch], master: Master) -> Change:
+        """Read what became of the batches at one master. Raises SourceError, UnprovenError."""
+        for batch, answer in zip(run, master.answers, strict=False):
+            if "bad" in answer:
+                raise self._error(batch, int(answer["bad"]))
+        self._check_expunges(master)
+        there = sum(answer["there"] for answer in master.answers)
+        wanted = sum(answer["wanted"] for answer in master.answers)
+        self._there += there
+        self._wanted += wanted
+        full = [answer["room"] for answer in master.answers if answer["room"] is not None]
+        return Change(
+            found=sum(answer["found"] for answer in master.answers),
+            stored=sum(answer["stored"] for answer in master.answers),
+            present=sum(answer["present"] for answer in master.answers),
+            skipped=sum(answer["skipped"] for answer in master.answers),
+            left=wanted - there,
+            warnings=tuple(f"{master}: {_NO_ROOM.format(room=room)}" for room in full[:1]),
+        )
+
+    def _error(self, batch: Batch, number: int) -> SourceError:
+        """Say what is wrong with a line that a pool does not take."""
+        where = f"{self.filling}:{batch.first + number}"
+        line = batch.lines[number]
+        (record,) = parse_records([line], str(self.filling), batch.first + number)
+        if not record.key.startswith(self.prefix):
+            return SourceError(where, f"key {record.key!r} does not start with {self.prefix!r}")
+        return SourceError(where, f"PHP cannot read this record: {shown(repr(line[:100]))}")
+
+    def _check_expunges(self, master: Master) -> None:
+        """Compare what APCu threw out by now with what it had at first. Raises UnprovenError."""
+        for before, after in (answer["expunges"] for answer in master.answers):
+            if after != self._expunges.setdefault(master.pid, before):
+                raise UnprovenError(_EXPELLED)
 
 
-def _packed(start: str, items: Iterable[str], end: str) -> Iterator[Step]:
-    """Pack JSON items into requests."""
-    pack: list[str] = []
-    size = 0
-    for item in items:
-        if pack and size + len(item) > REQUEST_BYTES:
-            yield _step(start, pack, end)
+def _batches(lines: Iterable[bytes]) -> Iterator[Batch]:
+    """Pack lines into requests."""
+    pack: list[bytes] = []
+    size, first = 0, 1
+    for line in lines:
+        if pack and size + len(line) > REQUEST_BYTES:
+            yield Batch(first, pack)
+            first += len(pack)
             pack, size = [], 0
-        pack.append(item)
-        size += len(item)
+        pack.append(line)
+        size += len(line)
     if pack:
-        yield _step(start, pack, end)
+        yield Batch(first, pack)
 
 
-def _step(start: str, items: list[str], end: str) -> Step:
-    return {"do": "ask", "body": f"{start}{','.join(items)}{end}"}
+def _runs(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+    """Pack requests into calls of the hook."""
+    run: list[Batch] = []
+    for batch in batches:
+        if run and sum(each.size for each in run) + batch.size > RUN_BYTES:
+            yield run
+            run = []
+        run.append(batch)
+    if run:
+        yield run

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cachekit.caches.apc import commands
-from cachekit.caches.apc.call import Hook, ask_pool
+from cachekit.caches.apc.call import Hook, Step, ask_pool
 from cachekit.caches.apc.reply import Reply
 from cachekit.caches.base import Change, Place
 from cachekit.deadline import Deadline, DeadlineError
@@ -22,8 +22,8 @@ _CUT = (
 
 def reload(hook: Hook, place: Place, argv: Sequence[str], deadline: Deadline) -> Change:
     """Run the command, and wait until every pool has another OPcache. Raises CachekitError."""
-    before = hook.ask(place, [ask_pool("opcode.state")], deadline)
-    states, failures = before.read(lambda master: int(master.answer["items"] or 0))
+    before = hook.ask(place, [ask_pool("opcode.state"), Step("drains")], deadline)
+    states, failures = before.read(lambda master: int(master.answers[0]["items"] or 0))
     if not states:
         raise RefusedError(place.name, f"nothing was reloaded: {'; '.join(map(str, failures))}")
     said = commands.run(place, argv, deadline)
@@ -38,7 +38,11 @@ def reload(hook: Hook, place: Place, argv: Sequence[str], deadline: Deadline) ->
             ) from error
     found = sum(states)
     evidence = (said, f"every pool has new memory: {', '.join(sorted(_generations(before)))}")
-    cut = (_CUT.format(master=each) for each in before.masters if each.drains is False)
+    cut = (
+        _CUT.format(master=each)
+        for each in before.masters
+        if not each.failure and each.answers[1]["drains"] is False
+    )
     return Change(found=found, removed=found, evidence=evidence, warnings=(_EMPTIED, *cut))
 
 

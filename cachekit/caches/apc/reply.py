@@ -43,8 +43,7 @@ class Pool:
 class Master:
     """One FPM master: its pools, what its steps answered, and what ended them early.
 
-    `passed` are its pools that could not be asked, with the reason, while others could; `drains`
-    says whether requests may end in a reload (process_control_timeout), None if that is unknown.
+    `passed` are its pools that could not be asked, with the reason, while others could.
     """
 
     pid: int
@@ -52,12 +51,6 @@ class Master:
     answers: tuple[Answer, ...]
     failure: Failure | None = None
     passed: tuple[str, ...] = ()
-    drains: bool | None = None
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What to tell of pools that were passed over."""
-        return tuple(f"another pool of its master was asked than {line}" for line in self.passed)
 
     def __str__(self) -> str:
         return shown(f"master {self.pid} with {', '.join(pool.name for pool in self.pools)}")
@@ -71,11 +64,19 @@ class Master:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """All masters that were found at a place, and the sockets that led to none."""
+    """All masters that were found at a place, the sockets that led to none, and what else was."""
 
     place: str
     masters: tuple[Master, ...]
     failures: tuple[Failure, ...]
+    found_besides: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What somebody should know all the same."""
+        passed = (line for master in self.masters for line in master.passed)
+        others = (f"another pool of its master was asked than {line}" for line in passed)
+        return (*others, *self.found_besides)
 
     def read(self, one: Callable[[Master], _Read]) -> tuple[list[_Read], list[Failure]]:
         """Read each master's answers, and collect what failed. Raises UnexpectedReplyError."""
@@ -117,6 +118,7 @@ def parse_reply(place: str, nonce: str, stdout: bytes) -> Reply:
             place,
             tuple(map(_master, told["masters"])),
             tuple(_failure(*each) for each in told["failures"]),
+            tuple(shown(str(line)) for line in told["notes"]),
         )
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UnexpectedReplyError(place, "the answer of the hook is damaged") from error
@@ -136,7 +138,6 @@ def _master(told: Answer) -> Master:
         answers,
         failure=_failure(names, *failure) if failure else None,
         passed=tuple(shown(str(line)) for line in told["passed"]),
-        drains=told["drains"],
     )
 
 

@@ -35,7 +35,7 @@ def status_of(reply: Reply, segments: Sequence[str]) -> Status:
         details={name: what for each in statuses for name, what in each.details.items()},
         hazards=(
             *(line for each in statuses for line in each.hazards),
-            *(note for master, _ in told for note in master.notes),
+            *reply.notes,
             *map(str, failures),
         ),
     )

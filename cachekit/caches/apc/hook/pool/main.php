@@ -1,0 +1,140 @@
+<?php
+
+namespace Cachekit;
+
+/** What the pool's half does: answer one question, to those who know the nonce in its name. */
+final class Pool
+{
+    private static $warning = '';
+
+    public static function main()
+    {
+        $nonce = basename(__FILE__, '.php');
+        if (!hash_equals($nonce, (string) ($_SERVER['CACHEKIT_NONCE'] ?? ''))) {
+            http_response_code(404);
+            return;
+        }
+        set_error_handler(function ($level, $message) {
+            self::$warning = $message;
+            return true;
+        });
+        // Of this request alone, unlike what PHP_VALUE sets; a list of all scripts may be long.
+        foreach (['memory_limit' => '-1', 'max_execution_time' => '0'] as $name => $value) {
+            function_exists('ini_set') && ini_set($name, $value);
+        }
+        $answer = self::answered((string) file_get_contents('php://input'));
+        header('Content-Type: application/json');
+        echo MARK, $nonce, ' ', json($answer);
+        // Without file_update_protection it is cached, whatever its time says.
+        if (Opcode::trouble() === '' && opcache_is_script_cached(__FILE__)) {
+            opcache_invalidate(__FILE__, true);
+        }
+    }
+
+    /** The last warning of PHP, once. */
+    public static function warning(): string
+    {
+        list($warning, self::$warning) = [self::$warning, ''];
+        return $warning;
+    }
+
+    private static function answered(string $body): array
+    {
+        list($question, $lines) = explode("\n", $body, 2) + ['', ''];
+        try {
+            $asked = json_decode($question, true);
+            if (!is_array($asked)) {
+                throw new Failure('unexpected', 'what was sent did not arrive as it was');
+            }
+            return self::answer($asked, $lines);
+        } catch (Failure $failure) {
+            return ['failure' => [$failure->kind, $failure->getMessage()]];
+        } catch (\Throwable $error) {
+            return ['failure' => ['unexpected', get_class($error) . ': ' . $error->getMessage()]];
+        }
+    }
+
+    private static function answer(array $asked, string $lines): array
+    {
+        switch ($asked['op']) {
+            case 'probe':
+                return self::facts();
+            case 'opcode.state':
+                return Opcode::able()->state();
+            case 'opcode.count':
+                return Opcode::able()->count(decoded($asked['paths']));
+            case 'opcode.reset':
+                return Opcode::able()->reset();
+            case 'opcode.invalidate':
+                return Opcode::able()->invalidate(decoded($asked['paths']));
+            case 'opcode.compile':
+                return Opcode::able()->compile(decoded($asked['files']));
+            case 'user.state':
+                return User::able()->state();
+            case 'user.count':
+                return User::able()->count($asked);
+            case 'user.clear':
+                return User::able()->clear();
+            case 'user.delete':
+                return User::able()->delete($asked);
+            case 'user.store':
+                return User::able()->store($asked, $lines);
+        }
+        throw new Failure('unexpected', 'it does not know what was asked');
+    }
+
+    /** Who it is; pools share a segment if it began at the same time under the same master. */
+    private static function facts(): array
+    {
+        $fpm = function_exists('fpm_get_status') ? fpm_get_status() : [];
+        $opcode = Opcode::trouble() === '' ? opcache_get_status(false) : [];
+        return [
+            'pool' => $fpm['pool'] ?? '?',
+            'php' => PHP_VERSION,
+            'master' => self::master(),
+            // Containers count their processes each on its own.
+            'host' => function_exists('gethostname') ? gethostname() : null,
+            'opcode' => $opcode['opcache_statistics']['start_time'] ?? null,
+            'user' => User::trouble() === '' ? apcu_cache_info(true)['start_time'] : null,
+        ];
+    }
+
+    private static function master(): int
+    {
+        if (function_exists('posix_getppid')) {
+            return posix_getppid();
+        }
+        // After the name, which may contain anything, come the state and the parent.
+        $status = (string) @file_get_contents('/proc/self/stat');
+        $fields = explode(' ', (string) strrchr($status, ')'));
+        return (int) ($fields[2] ?? -getmypid());
+    }
+}
+
+/** Why functions cannot be used; '' if they can. */
+function disabled(string $prefix, array $names): string
+{
+    foreach ($names as $name) {
+        if (!function_exists($prefix . $name)) {
+            return "disable_functions of the pool names $prefix$name; allow it, or name a pool of"
+                . ' the same master where it is allowed';
+        }
+    }
+    return '';
+}
+
+function decoded(array $encoded): array
+{
+    return array_map('base64_decode', $encoded);
+}
+
+/** Whether a path is one of these or below it; with none of them, all are. */
+function isBelow(string $path, array $parents): bool
+{
+    foreach ($parents as $parent) {
+        if ($path === $parent || strpos($path, rtrim($parent, '/') . '/') === 0) {
+            return true;
+        }
+    }
+    return !$parents;
+}
