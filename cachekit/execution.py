@@ -42,7 +42,7 @@ def execute(
     listener: StepListener | None = None,
 ) -> ActionReport:
     """Do what the plan says; whatever goes wrong with a step is in its result."""
-    return _run(plan, _ACTS[plan.action], conditions, limits, stop, listener)
+    return _run(plan, _do, conditions, limits, stop, listener)
 
 
 def survey(plan: Plan, conditions: Conditions, *, limits: Limits, stop: Stop) -> ActionReport:
@@ -145,6 +145,10 @@ def _result(step: Step, outcome: StepOutcome, *, reason: str) -> StepResult:
     return StepResult(
         cache=step.name, place=step.place, layer=step.layer, outcome=outcome, reason=reason
     )
+
+
+def _do(step: Step, conditions: Conditions) -> Change | Status | Survey:
+    return _ACTS[step.action](step, conditions)
 
 
 def _clear(step: Step, conditions: Conditions) -> Change:

@@ -112,18 +112,17 @@ def plan_clear(
     notes: list[str] = []
     for chosen in _chosen(settings, selection, problems):
         steps += _clear_steps(settings, chosen, scope, conditions, problems)
-    for step in tuple(steps):
-        for added in _implied(settings, step, conditions, problems):
-            if not any(_covers(each, added) for each in steps):
-                steps.append(added)
-                notes.append(f"{added.name} at {added.place} is added: {step.name} makes it stale")
+    _add_implied(settings, steps, conditions, problems, notes)
     return _plan(Action.CLEAR, str(scope), steps, problems, notes)
 
 
-def plan_prime(settings: Settings, selection: Selection, kind: str, value: str) -> Plan:
+def plan_prime(
+    settings: Settings, selection: Selection, kind: str, value: str, conditions: Conditions
+) -> Plan:
     """Plan a prime from a `kind:value`. Raises ConfigError with everything that is refused."""
     problems: list[Problem] = []
     steps: list[Step] = []
+    notes: list[str] = []
     for chosen in _chosen(settings, selection, problems):
         fitting = {
             name: part
@@ -139,7 +138,8 @@ def plan_prime(settings: Settings, selection: Selection, kind: str, value: str) 
             for name, part in fitting.items()
             for places in _prime_places(part, chosen.places)
         ]
-    return _plan(Action.PRIME, f"{kind}:{value}", steps, problems)
+    _add_implied(settings, steps, conditions, problems, notes)
+    return _plan(Action.PRIME, f"{kind}:{value}", steps, problems, notes)
 
 
 def plan_status(settings: Settings, selection: Selection) -> Plan:
@@ -163,9 +163,13 @@ def _plan(
 ) -> Plan:
     if problems or not steps:
         raise ConfigError(problems or "nothing to do: no cache is at the chosen nodes")
-    ordered = sorted(steps, key=lambda step: step.layer)
-    stages = tuple(tuple(group) for _, group in groupby(ordered, key=lambda step: step.layer))
+    stages = tuple(tuple(group) for _, group in groupby(sorted(steps, key=_turn), key=_turn))
     return Plan(action=action, what=what, stages=stages, notes=tuple(notes))
+
+
+def _turn(step: Step) -> tuple[int, bool]:
+    # Within a layer what is stale goes before something is put in.
+    return step.layer, step.action is Action.PRIME
 
 
 def _chosen(settings: Settings, selection: Selection, problems: list[Problem]) -> Iterator[_Chosen]:
@@ -238,6 +242,21 @@ def _wrong_scope(settings: Settings, scope: Scope) -> str:
     return f"takes no --{scope.kind}{others}"
 
 
+def _add_implied(
+    settings: Settings,
+    steps: list[Step],
+    conditions: Conditions,
+    problems: list[Problem],
+    notes: list[str],
+) -> None:
+    """Add the clears of what other steps make stale; new contents do so as well as none."""
+    for step in tuple(steps):
+        for added in _implied(settings, step, conditions, problems):
+            if not any(_covers(each, added) for each in steps):
+                steps.append(added)
+                notes.append(f"{added.name} at {added.place} is added: {step.name} makes it stale")
+
+
 def _implied(
     settings: Settings, step: Step, conditions: Conditions, problems: list[Problem]
 ) -> Iterator[Step]:
@@ -246,6 +265,7 @@ def _implied(
     for name, scope in step.cache.implied(step.scope).items():
         other = settings.caches[name]
         here = {place.node.name for place in step.places if place.node}
+        here.update(*(place.shared_by for place in step.places))
         places = tuple(
             each
             for each in other.places(settings.nodes)
@@ -259,8 +279,8 @@ def _implied(
 
 def _covers(step: Step, other: Step) -> bool:
     """Whether a step does what the other would do, or more."""
-    same = step.name == other.name and step.places == other.places
-    return same and (step.scope in (other.scope, EVERYTHING))
+    same = (step.name, step.action, step.places) == (other.name, other.action, other.places)
+    return same and step.scope in (other.scope, EVERYTHING)
 
 
 def _prime_places(part: Cache, places: tuple[Place, ...]) -> Iterator[tuple[Place, ...]]:

@@ -41,7 +41,7 @@ def prime(options: Mapping[str, Any]) -> int:
             "--from: expected file:PATH, donor:CACHE-OR-RELEASE, command:CMD or path:DIR"
         )
     settings, selection, conditions = _start(options)
-    return _act(plan_prime(settings, selection, kind, value), conditions, options)
+    return _act(plan_prime(settings, selection, kind, value, conditions), conditions, options)
 
 
 def status(options: Mapping[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""nginx: `Nginx` caches as a node in front of an origin, `StaticNginx` is fast for benchmarks."""
+"""nginx: a node that caches (`Nginx`), an origin that runs PHP, a fast one for benchmarks."""
 
 import os
 from collections.abc import Sequence
@@ -82,6 +82,18 @@ STATIC = """\
     location / {{
       set $filler "{filler}";
       return 200 "{page}";
+    }}
+  }}
+"""
+
+FASTCGI = """\
+  access_log off;
+  server {{
+    {listen}
+    location / {{
+      fastcgi_param SCRIPT_FILENAME {script};
+      fastcgi_param REQUEST_METHOD $request_method;
+      fastcgi_pass {pool};
     }}
   }}
 """
@@ -253,3 +265,18 @@ class StaticNginx(NginxProcess):
         # Third line: accepted connections, handled connections, requests (this one too).
         numbers = self.ask("/__status").splitlines()[2].split()
         return int(numbers[2]) - self._own_requests
+
+
+@dataclass(kw_only=True, eq=False)
+class FastCgiNginx(NginxProcess):
+    """An origin: nginx that has one PHP script answer every URL, by the pool at `socket`."""
+
+    script: str
+    socket: str
+
+    def http(self) -> str:
+        return FASTCGI.format(
+            listen=self.listen_lines([self.address], []),
+            script=self.script,
+            pool=f"unix:{self.socket}",
+        )

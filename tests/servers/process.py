@@ -12,9 +12,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.servers.machine import Machine
 
 # Debian keeps daemons in sbin, which is not on the PATH of an ordinary user.
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
@@ -98,6 +101,8 @@ class ServerProcess:
     host: str = "127.0.0.1"
     port: int = 0
     ready_seconds: float = 15.0
+    machine: "Machine | None" = None
+    """The machine it runs on; None is this one."""
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
     _data_dir: Path | None = field(default=None, init=False, repr=False)
 
@@ -155,7 +160,7 @@ class ServerProcess:
     def _spawn(self, program: str) -> None:
         with (self.data_dir / "server.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [program, *self.argv()],
+                [*(self.machine.enter if self.machine else ()), program, *self.argv()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -170,9 +175,10 @@ class ServerProcess:
         return self.data_dir
 
     def _await_ready(self) -> None:
-        process = self._process
+        process, machine = self._process, self.machine
+        is_ready = self.is_ready if machine is None else lambda: machine.inside(self.is_ready)
         ready = wait_until(
-            lambda: process is None or process.poll() is not None or self.is_ready(),
+            lambda: process is None or process.poll() is not None or is_ready(),
             self.ready_seconds,
         )
         # Asked again after the probe: some other program may have answered on that port.

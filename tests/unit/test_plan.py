@@ -1,10 +1,12 @@
 """Which cache is acted on where, in which order, and what is refused before anything is touched."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from cachekit.caches.base import NOT_APPLICABLE
 from cachekit.errors import ConfigError
-from cachekit.plan import Plan, Selection, Step, plan_clear, plan_prime, plan_status
+from cachekit.plan import Action, Plan, Selection, Step, plan_clear, plan_prime, plan_status
 from cachekit.scope import EVERYTHING, Kind, Scope
 from cachekit.settings import Settings
 from tests.shelves import (
@@ -110,9 +112,30 @@ def test_what_is_cleared_anyway_is_not_added() -> None:
     assert not plan.notes
 
 
+@dataclass(frozen=True, kw_only=True)
+class CoupledPrimableShelf(CoupledShelf, PrimableShelf):
+    pass
+
+
+def test_what_a_prime_makes_stale_is_cleared_after_it_and_before_its_own_prime() -> None:
+    given = settings(
+        {
+            "views": CoupledPrimableShelf(layer=10, on=("web1",), other="code"),
+            "code": PrimableShelf(layer=20, on=("web1",)),
+        }
+    )
+    plan = plan_prime(given, ALL, "file", "r.jsonl", conditions())
+    assert [(step.name, step.action) for stage in plan.stages for step in stage] == [
+        ("views", Action.PRIME),
+        ("code", Action.CLEAR),
+        ("code", Action.PRIME),
+    ]
+    assert [len(stage) for stage in plan.stages] == [1, 1, 1]
+
+
 def test_a_sharded_cache_is_primed_at_all_its_places_in_one_step() -> None:
     given = settings({"data": PrimableShelf(sharded=True), "user": PrimableShelf()})
-    steps = plan_prime(given, ALL, "file", "r.jsonl").steps
+    steps = plan_prime(given, ALL, "file", "r.jsonl", conditions()).steps
     assert [(step.name, step.place) for step in steps] == [
         ("data", "web1, web2"),
         ("user", "web1"),
@@ -123,7 +146,7 @@ def test_a_sharded_cache_is_primed_at_all_its_places_in_one_step() -> None:
 def test_priming_from_what_a_cache_does_not_take_is_refused() -> None:
     given = settings({"data": PrimableShelf(), "pages": Shelf()})
     with pytest.raises(ConfigError) as caught:
-        plan_prime(given, ALL, "path", "/srv")
+        plan_prime(given, ALL, "path", "/srv", conditions())
     text = refusals(caught.value)
     assert "data: cannot be primed from path:; it takes donor, file" in text
     assert "pages: cannot be primed directly" in text
@@ -132,8 +155,10 @@ def test_priming_from_what_a_cache_does_not_take_is_refused() -> None:
 def test_a_donor_must_be_of_the_same_type() -> None:
     given = settings({"data": PrimableShelf(), "views": Shelf()})
     with pytest.raises(ConfigError, match="the donor views is a cache of another type"):
-        plan_prime(given, Selection(caches=("data",)), "donor", "views")
-    step: Step = plan_prime(given, Selection(caches=("data",)), "donor", "data").steps[0]
+        plan_prime(given, Selection(caches=("data",)), "donor", "views", conditions())
+    step: Step = plan_prime(
+        given, Selection(caches=("data",)), "donor", "data", conditions()
+    ).steps[0]
     assert [place.name for place in step.filling.donor_places] == ["web1", "web2"]
 
 
