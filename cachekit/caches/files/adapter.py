@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -69,9 +69,12 @@ class Files:
             raise ValueError("opcache: nginx keeps no PHP files")
 
     def places(self, nodes: Mapping[str, Node]) -> tuple[Place, ...]:
-        """Give each node; of a shared tree, the first."""
+        """Give each node; of a shared tree the first, which acts for all."""
         places = on_nodes(self.on, nodes)
-        return places[:1] if self.shared else places
+        if not self.shared:
+            return places
+        names = tuple(place.name for place in places)
+        return tuple(replace(place, shared_by=names) for place in places[:1])
 
     def refusal(self, scope: Scope, conditions: Conditions) -> str:
         """Refuse what does not fit the format, leads out of the directory, or is a kept release."""
@@ -146,8 +149,11 @@ class Files:
             paths = tuple(self._root(each) for each in scope.values)
         elif _RELEASE in root:
             paths = (root.partition(_RELEASE)[0].rpartition("/")[0],)
+        elif self.shared:
+            # PHP knows scripts by the tree beside it that the link leads to.
+            paths = (root.rpartition("/")[0],)
         elif scope.kind is Kind.PATH:
-            paths = tuple(f"{root}/{each}" for each in self._below(scope))
+            paths = tuple(f"{root}/{patterns.below(each, root)}" for each in scope.values)
         else:
             paths = (root,)
         return {self.opcache: Scope(Kind.PATH, paths)}
@@ -203,7 +209,10 @@ class Files:
         if scope.kind is Kind.URL_REGEX:
             return {"everything": False, "by_key": True, "search": list(scope.values)}
         if regex := self._regexes(conditions).get(scope.kind):
-            values = self._below(scope) if scope.kind is Kind.PATH else scope.values
+            values = scope.values
+            if scope.kind is Kind.PATH:
+                root = self._root(conditions.release)
+                values = tuple(patterns.below(value, root) for value in values)
             match = [regex(value) for value in values]
             return {"everything": False, "by_key": scope.kind in _BY_KEY, "match": match}
         return {"everything": True}
@@ -223,10 +232,6 @@ class Files:
             Kind.URL: url,
             Kind.URL_PREFIX: url_prefix,
         }
-
-    def _below(self, scope: Scope) -> tuple[str, ...]:
-        """Give the paths of a scope as they are below the root."""
-        return tuple(patterns.below(value, str(self.path)) for value in scope.values)
 
 
 def _argv(place: Place, command: str) -> list[str]:

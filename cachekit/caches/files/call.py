@@ -14,6 +14,7 @@ _PACKAGE = "cachekit.caches.files.agent"
 # In the order in which they need each other.
 _ALWAYS = ("trees", "roots", "selections", "swaps", "clears")
 _TO_PRIME = ("copies", "builds")
+_PERL_PARTS = ("json", *_ALWAYS, *_TO_PRIME, "main")
 _NOTHING_THERE = 69
 
 _CHOOSE = f"""\
@@ -70,9 +71,14 @@ def _program(job: dict[str, Any]) -> bytes:
     modules = [
         (f"{_PACKAGE}.{name}", (sources / f"{name}.py").read_text("utf-8")) for name in names
     ]
-    perl = (files("cachekit.caches.files") / "agent.pl").read_bytes()
     python = json.dumps({"modules": modules, "job": job}).encode()
-    return python + b"\0" + _perl_job(job) + perl
+    return python + b"\0" + _perl_job(job) + perl_source()
+
+
+def perl_source() -> bytes:
+    """Join the parts of what perl runs."""
+    folder = files("cachekit.caches.files") / "agent_perl"
+    return b"".join((folder / f"{name}.pl").read_bytes() for name in _PERL_PARTS)
 
 
 def _perl_job(job: dict[str, Any]) -> bytes:

@@ -78,8 +78,8 @@ def _clear_some(root: roots.Root, job: Job, clock: Clock) -> Job:
             for _, _, _, state in picked(root, selection, clock)
             if job["shared"] or state.st_ctime < started
         )
-    except LateError:
-        return {"removed": removal.removed, "late": True, "failed": removal.failed}
+    except LateError as late:
+        return {"removed": removal.removed, "late": str(late), "failed": removal.failed}
     found = removal.removed + len(removal.failed)
     answer = {"found": found, "removed": removal.removed, "left": left, "failed": removal.failed}
     return answer if found else dict(answer, looks=_looks(root, job, clock))

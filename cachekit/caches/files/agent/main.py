@@ -29,7 +29,7 @@ def answer(job: Job) -> Job:
     except RefusedError as error:
         return {"refused": str(error)}
     except LateError as error:
-        return {"late": str(error) or "the time was used up"}
+        return {"late": str(error)}
     except MissingError as error:
         return {"missing": str(error)}
     except OSError as error:

@@ -179,10 +179,19 @@ def swap(root: Root, fresh: bytes, shared: bool, exchange: Exchange = exchange) 
             exchange(root.parent, fresh, root.name)
         except OSError as error:
             if error.errno not in _NOT_POSSIBLE:
-                raise
+                raise _explained(error) from None
         else:
             return Swap(EXCHANGED, fresh)
     return Swap(RENAMED, _rename_twice(root, fresh, as_link=shared))
+
+
+def _explained(error: OSError) -> Exception:
+    if error.errno != errno.EXDEV:
+        return error
+    return RefusedError(
+        "this file system cannot move the directory (overlay, a layer of an image?); remove file "
+        "by file with --glob '**/*'"
+    )
 
 
 def _flip(root: Root, fresh: bytes) -> None:
@@ -193,7 +202,10 @@ def _flip(root: Root, fresh: bytes) -> None:
 
 def _rename_twice(root: Root, fresh: bytes, as_link: bool) -> bytes:
     """Move the old tree away, then the fresh one in: between the two, nothing is there."""
-    retired = _move(root, root.name, sibling(root.name, "old"))
+    try:
+        retired = _move(root, root.name, sibling(root.name, "old"))
+    except OSError as error:
+        raise _explained(error) from None
     for _ in range(100):
         try:
             if as_link:

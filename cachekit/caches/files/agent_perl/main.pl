@@ -1,0 +1,8 @@
+# One job, one line of JSON as the answer.
+my %ACTIONS = (clear => \&clear, survey => \&survey, status => \&status, prime => \&prime);
+
+# What is made here gets its mode from what it stands for.
+umask 022;
+my $answer = eval { $ACTIONS{ $JOB{action} }->() };
+$answer = ref $@ ? $@ : { error => "$@" } unless $answer;
+print json($answer), "\n";
