@@ -2,19 +2,24 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from cachekit.caches.namespace import prefix_of
+from tests.servers.memcached import Memcached
 from tests.servers.process import free_port_on
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RUN = re.compile(r"<!-- run: exit (\d+) -->\n```\n(.*?)```\n(?:\n```\n(.*?)```)?", re.DOTALL)
+RUN_WITH_MEMCACHED = RUN.pattern.replace("run: exit", "run with memcached: exit")
 OPTION = re.compile(r"(?<![-|])--[a-z][a-z0-9-]+")
 
 
@@ -87,17 +92,42 @@ def test_the_library_example_works(demo_port: int, tmp_path: Path) -> None:
     assert done.stdout == "go 2 of 2\n"
 
 
+@dataclass(frozen=True)
+class Installed:
+    """A third party's package, as pip leaves it behind."""
+
+    site: Path
+
+    @classmethod
+    def of(cls, site: Path, group: str, name: str, module: str) -> "Installed":
+        (line,) = re.findall(rf'\n{name} = "(.*)"\n', README)
+        path, _, _ = line.partition(":")
+        file = site.joinpath(*path.split(".")).with_suffix(".py")
+        file.parent.mkdir(parents=True)
+        (file.parent / "__init__.py").touch()
+        file.write_text(module)
+        information = site / "third-1.dist-info"
+        information.mkdir()
+        (information / "METADATA").write_text("Metadata-Version: 2.1\nName: third\nVersion: 1\n")
+        (information / "entry_points.txt").write_text(f"[{group}]\n{name} = {line}\n")
+        return cls(site)
+
+    def run(self, *arguments: str | Path) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "cachekit", *map(str, arguments)],
+            check=False,
+            env=os.environ | {"PYTHONPATH": str(self.site)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
 def test_the_source_in_the_readme_is_installed_by_one_module_and_one_line(tmp_path: Path) -> None:
-    (source,) = python_blocks(README)
-    (line,) = re.findall(r'countdown = "(.*)"\n', README)
-    package = tmp_path / "site"
-    (package / "rocket").mkdir(parents=True)
-    (package / "rocket" / "__init__.py").touch()
-    (package / "rocket" / "sources.py").write_text(source)
-    information = package / "rocket-1.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: rocket\nVersion: 1\n")
-    (information / "entry_points.txt").write_text(f"[cachekit.sources]\ncountdown = {line}\n")
+    _, source = python_blocks(README)
+    rocket = Installed.of(tmp_path / "site", "cachekit.sources", "countdown", source)
     settings = tmp_path / "cachekit.yaml"
     settings.write_text(
         textwrap.dedent("""\
@@ -106,17 +136,58 @@ def test_the_source_in_the_readme_is_installed_by_one_module_and_one_line(tmp_pa
             warmlists: {rocket: {countdown: 10, limit: 3}}
         """)
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "cachekit", "warm", "--dry-run", "--settings", str(settings)],
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(package)},
-        capture_output=True,
-        text=True,
-        timeout=60,
+    shown = rocket.run("warm", "--dry-run", "--settings", settings)
+    assert "3 URLs x 1 node = 3 targets" in shown
+    assert "http://shop.example/10\n" in shown
+
+
+def test_the_adapter_in_the_readme_is_installed_by_one_module_and_one_line(tmp_path: Path) -> None:
+    adapter, _ = python_blocks(README)
+    pictures = Installed.of(tmp_path / "site", "cachekit.caches", "thumbnails", adapter)
+    folder = tmp_path / "thumbnails"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        (folder / name).touch()
+    settings = tmp_path / "cachekit.yaml"
+    settings.write_text(
+        textwrap.dedent(f"""\
+            site: http://shop.example
+            state_dir: {tmp_path}/state
+            nodes: {{web1: 127.0.0.1}}
+            caches: {{pictures: {{type: thumbnails, on: web1, folder: {folder}}}}}
+        """)
     )
-    assert done.returncode == 0, done.stderr
-    assert "3 URLs x 1 node = 3 targets" in done.stdout
-    assert "http://shop.example/10\n" in done.stdout
+    assert "pictures  web1        ?      2" in pictures.run("status", "--settings", settings)
+    shown = pictures.run("clear", "--everything", "--yes", "--settings", settings)
+    assert shown.startswith("DONE  clear everything\n")
+    assert "pictures  web1      2        2     0" in shown
+    assert not list(folder.iterdir())
+
+
+def shown_settings() -> str:
+    (text,) = re.findall(r"<!-- caches -->\n```yaml\n(.*?)```", README, re.DOTALL)
+    return text
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("block", re.findall(RUN_WITH_MEMCACHED, README, re.DOTALL))
+def test_a_clear_prints_as_shown(block: tuple[str, str, str], tmp_path: Path) -> None:
+    code, command, shown = block
+    with Memcached() as server:
+        server.put([prefix_of("shop:{release}:", "r40") + str(number) for number in range(2500)])
+        text = shown_settings().replace("127.0.0.1:11211", server.address)
+        (tmp_path / "cachekit.yaml").write_text(text + f"state_dir: {tmp_path}\n")
+        words = shlex.split(command)
+        done = subprocess.run(
+            [sys.executable, "-m", *words],
+            check=False,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == int(code), done.stderr
+    assert without_figures(done.stdout) == without_figures(shown)
 
 
 def test_every_option_that_the_documents_name_exists() -> None:
