@@ -2,60 +2,58 @@
 
 import contextlib
 import http.client
+import json
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cachekit.caches.base import Change, Conditions, Filling, Place
-from cachekit.caches.files import Files
+from cachekit.caches.apc import Apc
+from cachekit.caches.base import Cache, Change, Conditions, Filling, Place
+from cachekit.caches.files import Files, answers, call
 from cachekit.deadline import Deadline
 from cachekit.errors import CommandError, RefusedError, UnexpectedReplyError
+from cachekit.execution import Limits, execute
 from cachekit.model import Node, parse_address
+from cachekit.outcomes import StepOutcome, judged
+from cachekit.plan import Selection, plan_clear
 from cachekit.scope import EVERYTHING, Kind, Scope
-from cachekit.testing.caches import CacheContract, Stand
+from cachekit.settings import Settings
+from cachekit.transports.ssh import close_masters
+from cachekit.warming.stop import Stop
+from tests import beside
+from tests.beside import Beside
+from tests.node_programs import path_with
 from tests.servers.nginx import Nginx
 from tests.servers.origin import Origin
-from tests.servers.process import require_program
+from tests.servers.php_fpm import PhpFpm
+from tests.servers.process import wait_until
+from tests.servers.sshd import SshClient, Sshd
 
 pytestmark = pytest.mark.server
 
 NODE = Node(name="web1", address=parse_address("127.0.0.1"))
-
-
-@pytest.fixture
-def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Leave only the named programs on the node."""
-
-    def leave(*names: str) -> None:
-        folder = tmp_path / "bin"
-        folder.mkdir(exist_ok=True)
-        for name in names:
-            # Not what stands for python3 in the PATH, which may be a script that needs more.
-            program = sys.executable if name == "python3" else require_program(name)
-            (folder / name).symlink_to(Path(program).resolve())
-        monkeypatch.setenv("PATH", str(folder))
-
-    return leave
+# What the tests run on the node, and what unpacks archives there.
+TOOLS = ("tar", "gzip", "id", "mkdir", "sleep", "touch", "false", "true")
 
 
 @pytest.fixture(params=["python3", "perl"])
-def either(request: pytest.FixtureRequest, programs: Callable[..., None]) -> str:
+def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Do the test once with a node that has python3, once with one that has only perl."""
-    # The last are for what the tests run there, and for archives.
-    programs("sh", request.param, "tar", "gzip", "id", "mkdir", "sleep", "touch", "false", "true")
-    return str(request.param)
+    with tempfile.TemporaryDirectory(prefix="ck-") as folder:
+        # What is run as the owner of the cache must be found as well.
+        Path(folder).chmod(0o755)
+        monkeypatch.setenv("PATH", path_with(Path(folder), "sh", request.param, *TOOLS))
+        yield
 
 
 @pytest.fixture
@@ -84,7 +82,8 @@ def place_of(files: Files) -> Place:
 
 
 def conditions(seconds: float = 30.0, **more: Any) -> Conditions:
-    return Conditions(deadline=Deadline(seconds), state_dir=Path("/nonexistent"), **more)
+    more = {"state_dir": Path("/nonexistent"), **more}
+    return Conditions(deadline=Deadline(seconds), **more)
 
 
 def clear(files: Files, scope: Scope = EVERYTHING, **more: Any) -> Change:
@@ -104,7 +103,14 @@ def names(top: Path) -> set[str]:
     }
 
 
-def beside(top: Path) -> list[str]:
+def answered(job: dict[str, Any]) -> dict[str, Any]:
+    """Do a job with seconds of its own."""
+    done = subprocess.run(call.argv(), input=call.program(job), stdout=subprocess.PIPE, check=True)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def names_beside(top: Path) -> list[str]:
     return sorted(path.name for path in top.parent.iterdir() if path != top)
 
 
@@ -136,7 +142,7 @@ def test_everything_goes_and_directories_owner_mode_and_marker_stay(root: Path) 
     for path, state in before.items():
         now = path.stat()
         assert (now.st_mode, now.st_uid, now.st_gid) == (state.st_mode, state.st_uid, state.st_gid)
-    assert beside(root) == []
+    assert names_beside(root) == []
 
 
 @pytest.mark.usefixtures("either")
@@ -158,57 +164,19 @@ def test_extended_attributes_stay(root: Path) -> None:
     assert os.getxattr(root / "d2", "user.note") == b"kept"
 
 
-def look(folder: Path) -> list[Path]:
-    return list(folder.iterdir())
-
-
-class Working(threading.Thread):
-    """Does something again and again beside a test, and counts how it went."""
-
-    def __init__(self, work: Callable[[], object]) -> None:
-        super().__init__(daemon=True)
-        self.work = work
-        self.counts: Counter[str] = Counter()
-        self.ended = threading.Event()
-
-    def run(self) -> None:
-        while not self.ended.is_set():
-            try:
-                self.work()
-                self.counts["done"] += 1
-            except OSError as error:
-                self.counts[type(error).__name__] += 1
-
-    def __enter__(self) -> "Working":
-        self.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.ended.set()
-        self.join(10.0)
-
-
 @pytest.mark.usefixtures("either")
 def test_readers_see_no_gap(root: Path) -> None:
-    with Working(lambda: (look(root), look(root / "d3"))) as reader:
-        clears = 0
-        while clears < 5 or reader.counts["done"] < 3000:
+    with Beside(beside.read, root) as reader:
+        for _ in range(10):
             fill(root)
             assert clear(cache(root)).left == 0
-            clears += 1
     assert set(reader.counts) == {"done"}
+    assert reader.counts["done"] > 100
 
 
 @pytest.mark.usefixtures("either")
 def test_a_writer_makes_no_clear_fail(root: Path) -> None:
-    number = iter(range(10**9))
-
-    def write() -> None:
-        name = root / f"d{next(number) % 4}" / f"new{next(number) % 300}"
-        name.with_suffix(".tmp").write_text("new")
-        name.with_suffix(".tmp").rename(name)
-
-    with Working(write) as writer:
+    with Beside(beside.write, root) as writer:
         for _ in range(5):
             change = clear(cache(root))
             assert change.left == 0
@@ -217,7 +185,7 @@ def test_a_writer_makes_no_clear_fail(root: Path) -> None:
     assert writer.counts["done"] > 100
     # What was being written into the old tree could not be moved into the fresh one.
     assert set(writer.counts) <= {"done", "FileNotFoundError"}
-    assert beside(root) == []
+    assert names_beside(root) == []
 
 
 @pytest.mark.usefixtures("either")
@@ -231,7 +199,7 @@ def test_two_clears_at_once_both_succeed(root: Path) -> None:
     for thread in threads:
         thread.join()
     assert sorted(change.removed or 0 for change in changes) == [0, 0, 40]
-    assert beside(root) == []
+    assert names_beside(root) == []
 
 
 @pytest.mark.usefixtures("either")
@@ -300,14 +268,10 @@ def test_an_absolute_path_below_the_root_is_taken(root: Path) -> None:
 
 @pytest.mark.usefixtures("either")
 def test_what_others_remove_meanwhile_is_no_failure(root: Path) -> None:
-    def remove() -> None:
-        for number in range(40):
-            (root / f"d{number % 4}" / f"page{number}.html").unlink(missing_ok=True)
-        fill(root)
-
-    with Working(remove):
+    with Beside(beside.sweep, root) as other:
         for _ in range(5):
             assert not clear(cache(root), Scope(Kind.GLOB, ("**/page*",))).warnings
+    assert set(other.counts) == {"done"}
 
 
 @pytest.mark.usefixtures("either")
@@ -326,7 +290,48 @@ def test_what_cannot_be_removed_is_named(root: Path) -> None:
         for path in root.parent.rglob("page1.html"):
             assert run("chattr", "-i", path)
     assert not clear(cache(root)).warnings
-    assert beside(root) == []
+    assert names_beside(root) == []
+
+
+@pytest.fixture
+def layered(tmp_path: Path) -> Iterator[Path]:
+    """A directory of two layers, as a container's; below it, a cache is in the lower one."""
+    for name in ("low", "high", "work", "both"):
+        (tmp_path / name).mkdir()
+    fill(tmp_path / "low" / "srv" / "views")
+    layers = f"lowerdir={tmp_path}/low,upperdir={tmp_path}/high,workdir={tmp_path}/work"
+    if not run("mount", "-t", "overlay", "overlay", "-o", layers, tmp_path / "both"):
+        pytest.skip("no layers can be mounted here")
+    yield tmp_path / "both"
+    assert run("umount", tmp_path / "both")
+
+
+@pytest.mark.usefixtures("either")
+def test_a_directory_in_a_lower_layer_is_cleared_file_by_file(layered: Path) -> None:
+    files = cache(layered / "srv" / "views", adopt=True)
+    with pytest.raises(RefusedError, match=r"--glob '\*\*/\*'"):
+        clear(files)
+    assert names_beside(layered / "srv" / "views") == []
+    assert clear(files, Scope(Kind.GLOB, ("**/*",))).removed == 40
+
+
+@pytest.mark.usefixtures("either")
+def test_where_links_do_not_count_directories_they_are_kept_all_the_same(layered: Path) -> None:
+    top = layered / "srv" / "others"
+    (top / "a" / "b" / "c").mkdir(parents=True)
+    (top / "a" / "page").touch()
+    assert (layered / "srv").stat().st_nlink == 1
+    assert clear(cache(top, adopt=True)).removed == 1
+    assert (top / "a" / "b" / "c").is_dir()
+
+
+@pytest.mark.usefixtures("either")
+def test_a_time_that_is_used_up_is_no_success(root: Path) -> None:
+    job = {**cache(root)._job("clear", str(root)), "everything": False, "match": [".*"]}
+    change = answers.change(answered({**job, "seconds": 0.0}))
+    assert judged(change)[0] is StepOutcome.UNKNOWN
+    assert change.removed == 0
+    assert "clear again" in change.warnings[0]
 
 
 @pytest.mark.usefixtures("either")
@@ -341,24 +346,6 @@ def test_a_release_is_cleared_in_its_own_directory(tmp_path: Path) -> None:
     assert (change.found, change.removed, change.left) == (40, 40, 0)
     assert len(names(tmp_path / "r2")) == 40
     assert clear(files, release="r2").removed == 40
-
-
-class TestFilesContract(CacheContract):
-    @pytest.fixture
-    def stand(self, tmp_path: Path) -> Stand:
-        for folder in ("d1", "d2", "d3"):
-            (tmp_path / "views" / folder).mkdir(parents=True)
-        top = tmp_path / "views"
-        return Stand(
-            cache=cache(top, adopt=True),
-            scope=Scope(Kind.PATH, ("d1", "d2/a")),
-            selected=("d1/a", "d1/b", "d2/a"),
-            spared=("d2/aa", "d2/b", "d3/d1", "d10"),
-            put=lambda name: (top / name).write_text("<p>"),
-            is_there=lambda name: (top / name).is_file(),
-            stop=lambda: shutil.rmtree(top),
-            nodes={"web1": NODE},
-        )
 
 
 # The root
@@ -431,8 +418,10 @@ def test_a_mount_at_or_below_the_root_is_refused(root: Path, where: str) -> None
     assert len(names(root)) == 41
 
 
-def test_a_node_without_both_is_told(root: Path, programs: Callable[..., None]) -> None:
-    programs("sh")
+def test_a_node_without_both_is_told(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", path_with(tmp_path, "sh"))
     assert "neither python3 nor perl" in refused(cache(root))
 
 
@@ -449,7 +438,30 @@ def test_what_a_killed_run_left_is_collected(root: Path) -> None:
     files = cache(root)
     assert left in files.status(place_of(files), conditions()).hazards[0]
     assert clear(files, Scope(Kind.PATH, ("d1",))).removed == 10
-    assert beside(root) == [neighbour.name]
+    assert names_beside(root) == [neighbour.name]
+
+
+@pytest.mark.usefixtures("either")
+def test_a_clear_that_is_killed_is_finished_by_the_next(root: Path) -> None:
+    job = {**cache(root)._job("clear", str(root)), "everything": True, "seconds": 30.0}
+    for number in range(5000):
+        (root / "d0" / str(number)).touch()
+    process = subprocess.Popen(
+        call.argv(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    assert process.stdin is not None
+    process.stdin.write(call.program(job))
+    process.stdin.close()
+    # Killed as soon as it has put something beside the root, before or after the exchange.
+    assert wait_until(lambda: bool(names_beside(root)), 20.0, poll_seconds=0.0)
+    process.kill()
+    process.wait()
+    (left,) = names_beside(root)
+    files = cache(root)
+    assert left in files.status(place_of(files), conditions()).hazards[0]
+    assert clear(files).left == 0
+    assert names(root) == {".cachekit"}
+    assert names_beside(root) == []
 
 
 @pytest.mark.usefixtures("either")
@@ -458,9 +470,9 @@ def test_a_run_that_is_killed_changes_nothing(root: Path) -> None:
     with pytest.raises(UnexpectedReplyError, match="ended with"):
         prime(files, "command", "sh -c 'touch $CACHEKIT_DIR/half; kill -9 $PPID'")
     assert len(names(root)) == 41
-    assert len(beside(root)) == 1
+    assert len(names_beside(root)) == 1
     assert clear(files).removed == 40
-    assert beside(root) == []
+    assert names_beside(root) == []
 
 
 # A shared tree, where nothing can be exchanged
@@ -474,14 +486,14 @@ def test_a_shared_tree_becomes_a_link_that_is_flipped(root: Path) -> None:
     assert "nothing was there" in first.warnings[0]
     assert root.is_symlink()
     assert names(root.resolve()) == {".cachekit"}
-    with Working(lambda: look(root / "d3")) as reader:
+    with Beside(beside.read, root) as reader:
         for _ in range(3):
             fill(root)
             change = clear(files)
             assert (change.removed, change.left, change.warnings) == (40, 0, ())
             assert "flipped" in change.evidence[0]
     assert set(reader.counts) == {"done"}
-    assert beside(root) == [root.resolve().name]
+    assert names_beside(root) == [root.resolve().name]
     # The link is ours, so it stays good without `shared`.
     fill(root)
     assert clear(cache(root)).removed == 40
@@ -492,6 +504,58 @@ def test_a_shared_tree_has_one_place() -> None:
     assert len(cache("/srv/x/views", on="web").places(nodes)) == 2
     (place,) = cache("/srv/x/views", on="web", shared=True).places(nodes)
     assert place.name == "web1"
+
+
+# Over SSH
+
+
+@pytest.fixture
+def ssh_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Node]]:
+    """Two nodes that are reached by real sshds."""
+    folder = tmp_path / "ssh"
+    folder.mkdir()
+    client = SshClient(folder)
+    monkeypatch.setenv(*client.setting)
+    with (
+        Sshd(client=client, name="web1", host="127.0.0.2") as one,
+        Sshd(client=client, name="web2", host="127.0.0.3") as two,
+    ):
+        yield {
+            each.name: replace(NODE, name=each.name, ssh=each.name, groups=("web",))
+            for each in (one, two)
+        }
+        close_masters()
+
+
+def test_over_ssh_as_on_this_machine(ssh_nodes: dict[str, Node], root: Path) -> None:
+    (root / "d0" / "it's a\n\udcff $(x)").touch()
+    files = cache(root, on="web")
+    one, two = files.places(ssh_nodes)
+    path = Scope(Kind.PATH, ("d0/it's a\n\udcff $(x)", "d1"))
+    assert files.survey(two, path, conditions()).found == 11
+    assert files.clear(one, path, conditions()).removed == 11
+    assert files.clear(two, EVERYTHING, conditions()).removed == 30
+    built = Filling(kind="command", value="sh -c 'echo new > \"$CACHEKIT_DIR/it is\"'")
+    assert files.prime([one], built, conditions()).stored == 1
+    assert files.status(two, conditions()).items == 1
+    assert (root / "it is").read_text() == "new\n"
+
+
+def test_a_shared_tree_is_cleared_by_one_node_and_compiled_anew_by_all(
+    ssh_nodes: dict[str, Node], root: Path
+) -> None:
+    caches: Mapping[str, Cache] = {
+        "views": cache(root, on="web", shared=True, opcache="code"),
+        "code": Apc(on=("web",)),
+    }
+    settings = Settings(site="http://shop.example", nodes=ssh_nodes, caches=caches)
+    plan = plan_clear(settings, Selection(caches=("views",)), EVERYTHING, conditions())
+    assert [(step.name.partition("/")[0], step.place) for step in plan.steps] == [
+        ("views", "web1"),
+        ("code", "web1"),
+        ("code", "web2"),
+    ]
+    assert plan.steps[1].scope == Scope(Kind.PATH, (str(root.parent),))
 
 
 # Prime
@@ -512,13 +576,13 @@ def open_root(root: Path) -> Iterator[Path]:
 def test_prime_by_a_command(open_root: Path) -> None:
     root = open_root
     command = "sh -c 'cd $CACHEKIT_DIR; mkdir t; echo new > t/a; id -u > u'"
-    with Working(lambda: look(root)) as reader:
+    with Beside(beside.look, root) as reader:
         change = prime(cache(root), "command", command)
     assert set(reader.counts) == {"done"}
     assert (change.found, change.stored, change.left) == (2, 2, 0)
     assert names(root) == {".cachekit", "t/a", "u"}
     assert int((root / "u").read_text()) == root.stat().st_uid == (root / "t/a").stat().st_uid
-    (kept,) = beside(root)
+    (kept,) = names_beside(root)
     assert kept in change.evidence[1]
     assert len(names(root.parent / kept)) == 41
 
@@ -529,14 +593,14 @@ def test_a_build_that_fails_leaves_all_as_it_was(root: Path, command: str) -> No
     with pytest.raises((RefusedError, CommandError)):
         prime(cache(root), "command", command)
     assert len(names(root)) == 41
-    assert beside(root) == []
+    assert names_beside(root) == []
 
 
 @pytest.mark.usefixtures("either")
 def test_a_build_that_hangs_ends_with_the_deadline(root: Path) -> None:
     with pytest.raises(CommandError, match="nothing was changed"):
         prime(cache(root), "command", "sleep 60", seconds=4.0)
-    assert beside(root) == []
+    assert names_beside(root) == []
 
 
 @pytest.mark.usefixtures("either")
@@ -551,13 +615,13 @@ def test_prime_from_a_directory_and_back(root: Path, tmp_path: Path) -> None:
     assert (change.stored, change.left) == (5, 0)
     assert names(root) == {".cachekit", *names(built)}
     assert "PHP" in files.status(place_of(files), conditions()).hazards[0]
-    (kept,) = beside(root)
-    with Working(lambda: look(root)) as reader:
+    (kept,) = names_beside(root)
+    with Beside(beside.look, root) as reader:
         back = prime(files, "path", str(root.parent / kept))
     assert set(reader.counts) == {"done"}
     assert (back.stored, back.left) == (40, 0)
     assert names(root) == old
-    assert len(beside(root)) == 1
+    assert len(names_beside(root)) == 1
 
 
 @pytest.mark.usefixtures("either")
@@ -565,11 +629,11 @@ def test_as_many_trees_are_kept_as_wished(root: Path) -> None:
     for keep, kept in ((2, 1), (2, 2), (2, 2), (1, 1), (0, 0)):
         change = prime(cache(root, keep=keep), "command", "sh -c '>$CACHEKIT_DIR/new'")
         assert not change.warnings
-        assert len(beside(root)) == kept
+        assert len(names_beside(root)) == kept
     fill(root)
     prime(cache(root), "command", "sh -c '>$CACHEKIT_DIR/new'")
     clear(cache(root))
-    assert "-kept-" in beside(root)[0]
+    assert "-kept-" in names_beside(root)[0]
 
 
 @pytest.mark.usefixtures("either")
@@ -596,10 +660,37 @@ def test_prime_makes_a_directory_that_is_not_there(tmp_path: Path) -> None:
 def test_a_shared_tree_is_primed_and_rolled_back_by_its_link(root: Path) -> None:
     files = cache(root, shared=True)
     assert prime(files, "command", "sh -c '>$CACHEKIT_DIR/new'").left == 0
-    kept = next(name for name in beside(root) if "-kept-" in name)
+    kept = next(name for name in names_beside(root) if "-kept-" in name)
     assert prime(files, "path", str(root.parent / kept)).stored == 40
     assert len(names(root.resolve())) == 41
     assert clear(files).removed == 40
+
+
+# Files of PHP
+
+
+@pytest.mark.parametrize("way", ["views", "current/views"])
+def test_php_runs_the_new_file_after_the_disk_was_cleared(way: str, tmp_path: Path) -> None:
+    with PhpFpm() as fpm:
+        file = fpm.write("r1/views/menu.php", "<?php return 'old';")
+        (fpm.data_dir / "www" / "r1" / "current").symlink_to(".")
+        top = fpm.data_dir / "www" / "r1" / way
+        show = f"echo @include '{top}/menu.php';"
+        assert fpm.php(show) == "old"
+        file.write_text("<?php return 'new';")
+        assert fpm.php(show) == "old"
+        caches: Mapping[str, Cache] = {
+            "views": cache(top, adopt=True, opcache="code"),
+            "code": Apc(on=("web1",), sockets=fpm.sockets, segments=("opcode",)),
+        }
+        settings = Settings(site="http://shop.example", nodes={"web1": NODE}, caches=caches)
+        given = conditions(state_dir=tmp_path)
+        plan = plan_clear(settings, Selection(caches=("views",)), EVERYTHING, given)
+        report = execute(plan, given, limits=Limits(), stop=Stop(None))
+        assert report.outcome is StepOutcome.DONE, report
+        assert fpm.php(show) == ""
+        fpm.write("r1/views/menu.php", "<?php return 'new';")
+        assert fpm.php(show) == "new"
 
 
 # nginx

@@ -40,8 +40,7 @@ def ask(place: Place, job: dict[str, Any], deadline: Deadline) -> dict[str, Any]
     seconds = deadline.remaining()
     # The node stops by itself a little earlier, to tell how far it came.
     job = {**job, "seconds": max(seconds - 2.0, seconds * 0.8)}
-    argv = ["sh", "-c", _CHOOSE, "cachekit", _PYTHON, _PERL]
-    completed = place.transport.run(argv, stdin=_program(job), deadline=deadline)
+    completed = place.transport.run(argv(), stdin=program(job), deadline=deadline)
     if completed.status == _NOTHING_THERE:
         raise RefusedError(place.name, "has neither python3 nor perl; install one of them there")
     try:
@@ -51,6 +50,11 @@ def ask(place: Place, job: dict[str, Any], deadline: Deadline) -> dict[str, Any]
         message = f"the program on the node ended with {completed.status}: {said or 'no answer'}"
         raise UnexpectedReplyError(place.name, message) from error
     return _checked(place, answer)
+
+
+def argv() -> list[str]:
+    """Give the command that runs on a node whatever comes on its stdin."""
+    return ["sh", "-c", _CHOOSE, "cachekit", _PYTHON, _PERL]
 
 
 def _checked(place: Place, answer: Any) -> dict[str, Any]:
@@ -65,7 +69,8 @@ def _checked(place: Place, answer: Any) -> dict[str, Any]:
     return answer
 
 
-def _program(job: dict[str, Any]) -> bytes:
+def program(job: dict[str, Any]) -> bytes:
+    """Write a job with all that does it, in both languages."""
     sources = files(_PACKAGE)
     names = (*_ALWAYS, *(_TO_PRIME if job["action"] == "prime" else ()), "main")
     modules = [

@@ -89,7 +89,7 @@ final class Opcode
 
     public function count(array $paths): array
     {
-        $found = self::selected($paths);
+        $found = self::selected(self::resolved($paths));
         return [
             'found' => count($found),
             'total' => count(self::selected([])),
@@ -111,6 +111,7 @@ final class Opcode
 
     public function invalidate(array $paths): array
     {
+        $paths = self::resolved($paths);
         // First, or a worker could take the old code from there once more.
         $files = self::removeCompiled($paths);
         $found = array_map('strval', array_keys(self::selected($paths)));
@@ -166,6 +167,21 @@ final class Opcode
         }
         return ['failed', Pool::warning() ?: 'OPcache does not keep it; see'
             . ' opcache.blacklist_filename and opcache.max_file_size'];
+    }
+
+    /** The paths, and what they are without links: that is how OPcache knows its scripts. */
+    private static function resolved(array $paths): array
+    {
+        clearstatcache(true);
+        foreach ($paths as $path) {
+            // What has gone is where its directory is.
+            for ($below = ''; !($real = realpath($path)) && $path !== '/'; $path = dirname($path)) {
+                $below = '/' . basename($path) . $below;
+            }
+            $paths[] = rtrim((string) $real, '/') . $below;
+        }
+        // A link to the root would select every script.
+        return array_filter($paths, 'strlen');
     }
 
     /** The scripts that are one of the paths or below it, or all, with the bytes they take. */
