@@ -25,12 +25,14 @@ NOT_APPLICABLE = "does not apply: "
 class Place:
     """Where one action happens: a node, or a store that is dialled at `addresses`.
 
-    `node` is None for a store that is dialled from this machine.
+    `node` is None for a store that is dialled from this machine. `shared_by` names all nodes that
+    see the same, where one acts for them.
     """
 
     name: str
     node: Node | None = None
     addresses: tuple[Address, ...] = ()
+    shared_by: tuple[str, ...] = ()
 
     @property
     def transport(self) -> Transport:
