@@ -1,16 +1,31 @@
 """Varnish as a node: varnishd with a given or the plainest VCL, in front of an origin."""
 
 import socket
+import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from tests.servers.process import ServerProcess, free_port, host_port
+from tests.servers.process import ServerProcess, free_port, host_port, require_program
 
 BACKEND = """\
 vcl 4.1;
 backend default {{ .host = "{host}"; .port = "{port}"; }}
 """
+
+# A request with X-Peek is answered from the cache or not at all, so that looking fills nothing.
+PEEK = """
+sub vcl_miss { if (req.http.x-peek) { return (synth(404, "Not cached")); } }
+"""
+
+
+def clearable(*more: str, admitted: str = "127.0.0.0") -> str:
+    """Make a VCL that lets cachekit clear by HTTP, and visitors peek."""
+    folder = files("cachekit.caches.varnish")
+    includes = [f'include "{folder / name}.vcl";\n' for name in ("cachekit", *more)]
+    return f'acl cachekit {{ "{admitted}"/8; }}\n' + "".join(includes) + PEEK
 
 
 @dataclass(kw_only=True, eq=False)
@@ -97,3 +112,63 @@ class Varnish(ServerProcess):
         except OSError:
             return False
         return True
+
+    def adm(self, *command: str) -> str:
+        """Run a command by the varnishadm of Varnish itself."""
+        argv = [require_program("varnishadm"), "-n", str(self.work_dir), *command]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+    def bans(self) -> list[str]:
+        """List the expressions of bans that are not completed, newest first."""
+        rows = [line.split(maxsplit=3) for line in self.adm("ban.list").splitlines()[1:]]
+        return [row[3] for row in rows if len(row) == 4 and row[2] != "C"]
+
+
+class Visitor:
+    """A client of one Varnish, which sends targets, hosts and headers byte for byte."""
+
+    def __init__(self, server: Varnish, host: str = "shop.example") -> None:
+        self.host = host
+        self._socket = socket.create_connection((server.host, server.port), timeout=20.0)
+        self._file = self._socket.makefile("rb")
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def visit(
+        self, target: str | bytes, headers: Mapping[str, str | bytes] | None = None, host: str = ""
+    ) -> None:
+        """Ask for a page, so that it is kept from then on."""
+        assert self._ask(target, headers or {}, host) == 200
+
+    def finds(
+        self, target: str | bytes, headers: Mapping[str, str | bytes] | None = None, host: str = ""
+    ) -> bool:
+        """Tell whether a page is kept; asking changes nothing."""
+        return self._ask(target, {**(headers or {}), "X-Peek": "1"}, host) == 200
+
+    def _ask(self, target: str | bytes, headers: Mapping[str, str | bytes], host: str) -> int:
+        lines = {"Host": host or self.host, **headers}
+        request = b"GET %b HTTP/1.1\r\n" % _bytes(target) + b"".join(
+            b"%b: %b\r\n" % (name.encode(), _bytes(value)) for name, value in lines.items()
+        )
+        self._socket.sendall(request + b"\r\n")
+        status = int(self._file.readline().split()[1])
+        length = 0
+        while line := self._file.readline().rstrip():
+            name, _, value = line.partition(b":")
+            if name.lower() == b"content-length":
+                length = int(value)
+        self._file.read(length)
+        return status
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")

@@ -105,7 +105,7 @@ def counted(
 
 def counters_of(place: Place, instance: str | None, deadline: Deadline) -> Counters:
     """Run varnishstat on the node; give nothing where it is missing or may not read."""
-    argv = ["varnishstat", "-1", "-j", *(["-n", instance] if instance else [])]
+    argv = ["varnishstat", "-1", "-j", "-t", "1", *(["-n", instance] if instance else [])]
     try:
         completed = place.transport.run(argv, deadline=deadline)
         found = json.loads(completed.stdout) if completed.status == 0 else {}
