@@ -7,20 +7,22 @@ A first line `{"cachekit": 1}` names the version. `key` is text; `value` any JSO
 
 import base64
 import binascii
+import io
 import json
 import shlex
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from cachekit.caches.base import Filling
 from cachekit.deadline import Deadline
 from cachekit.errors import SourceError
 
 VERSION = 1
+_Cut = Callable[[IO[bytes]], Iterable[bytes]]
 _KEYS = {"key", "value", "value_base64", "ttl", "expires_at", "flags"}
 
 
@@ -35,14 +37,12 @@ class Record(NamedTuple):
 
 def read_records(filling: Filling, deadline: Deadline) -> Iterator[Record]:
     """Yield the records of a `file:` or `command:` filling. Raises SourceError naming the line."""
-    yield from parse_records(read_lines(filling, deadline), str(filling))
+    yield from parse_records(_read(filling, deadline, iter), str(filling))
 
 
-def read_lines(filling: Filling, deadline: Deadline) -> Iterator[bytes]:
-    """Yield the lines of a `file:` or `command:` filling as they are. Raises SourceError."""
-    if filling.kind == "command":
-        return _command(filling.value, deadline)
-    return _file(filling.value)
+def read_blocks(filling: Filling, deadline: Deadline, size: int) -> Iterator[bytes]:
+    """Yield the lines of such a filling as they are, about so many bytes of them at a time."""
+    return _read(filling, deadline, lambda file: iter(lambda: b"".join(file.readlines(size)), b""))
 
 
 def parse_records(lines: Iterable[bytes], source: str, first: int = 1) -> Iterator[Record]:
@@ -110,16 +110,22 @@ def _seconds(name: str, number: object) -> float:
     return number
 
 
-def _file(path: str) -> Iterator[bytes]:
+def _read(filling: Filling, deadline: Deadline, cut: _Cut) -> Iterator[bytes]:
+    if filling.kind == "command":
+        return _command(filling.value, deadline, cut)
+    return _file(filling.value, cut)
+
+
+def _file(path: str, cut: _Cut) -> Iterator[bytes]:
     try:
         with Path(path).open("rb") as file:
-            yield from file
+            yield from cut(file)
     except OSError as error:
         raise SourceError(path, f"cannot be read: {error.strerror}") from error
 
 
-def _command(line: str, deadline: Deadline) -> Iterator[bytes]:
-    """Run a loader here and yield what it prints, line by line; the deadline ends it."""
+def _command(line: str, deadline: Deadline, cut: _Cut) -> Iterator[bytes]:
+    """Run a loader here and yield what it prints; the deadline ends it."""
     source = f"command:{line}"
     try:
         process = subprocess.Popen(  # noqa: S603 - the user's own command
@@ -131,7 +137,7 @@ def _command(line: str, deadline: Deadline) -> Iterator[bytes]:
     watchdog.start()
     try:
         with process:
-            yield from process.stdout or ()
+            yield from cut(process.stdout or io.BytesIO())
     finally:
         process.kill()
         watchdog.cancel()

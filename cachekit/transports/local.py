@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,17 +28,11 @@ class Local:
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", deadline: Deadline) -> Completed:
         """Run one command in a process group of its own, which the deadline ends as a whole."""
         try:
-            process = subprocess.Popen(  # noqa: S603 - no shell; adapters choose what is run
-                argv,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
+            process = _started(argv, stdin)
         except OSError as error:
             raise CommandError(self.node, f"{argv[0]} cannot be run: {error.strerror}") from error
         try:
-            stdout, stderr = process.communicate(stdin, timeout=deadline.remaining())
+            stdout, stderr = process.communicate(timeout=deadline.remaining())
         except (subprocess.TimeoutExpired, DeadlineError) as error:
             raise CommandError(
                 self.node, f"{argv[0]} was ended: not done within {deadline.seconds:g} s"
@@ -61,6 +56,20 @@ class Local:
             ) from error
         connection.settimeout(deadline.remaining())
         return connection
+
+
+def _started(argv: Sequence[str], stdin: bytes) -> subprocess.Popen[bytes]:
+    # From a file without a name: a pipe would be fed by 4 kB at a time.
+    with tempfile.TemporaryFile() as sent:
+        sent.write(stdin)
+        sent.seek(0)
+        return subprocess.Popen(  # noqa: S603 - no shell; adapters choose what is run
+            argv,
+            stdin=sent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
 
 
 def _connect(address: Address, seconds: float) -> socket.socket:

@@ -16,7 +16,17 @@ import pycurl
 import cachekit
 from tests.benchmarks.harness import Bar, Bench, print_bars
 
-NAMES = ("throughput", "latency", "auto", "memory", "startup", "many_nodes", "memcache")
+NAMES = (
+    "throughput",
+    "latency",
+    "auto",
+    "memory",
+    "startup",
+    "many_nodes",
+    "memcache",
+    "apc",
+    "redis",
+)
 
 
 def main() -> int:

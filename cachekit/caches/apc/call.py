@@ -75,17 +75,13 @@ def encoded(text: str) -> str:
 
 def program(job: dict[str, Any], steps: Sequence[Step]) -> bytes:
     """Write what `php -n` reads: the hook of both halves, and what it is to do."""
-    written = b", ".join(
-        b"['do' => %b, 'body' => %b]" % (_literal(step.do.encode()), _literal(step.body))
-        for step in steps
-    )
-    told = _literal(json.dumps(job).encode())
-    return b"%b\nNode::main(json_decode(%b, true), [%b], %b);\n" % (
-        _half("node", _NODE),
-        told,
-        written,
-        _literal(pool_half()),
-    )
+    written = [_half("node", _NODE), b"\nNode::main(json_decode("]
+    written += [*_literal(json.dumps(job).encode()), b", true), ["]
+    for step in steps:
+        written += [b"['do' => ", *_literal(step.do.encode()), b", 'body' => "]
+        written += [*_literal(step.body), b"], "]
+    written += [b"], ", *_literal(pool_half()), b");\n"]
+    return b"".join(written)
 
 
 def pool_half() -> bytes:
@@ -101,6 +97,6 @@ def _half(name: str, parts: tuple[str, ...]) -> bytes:
     return b"<?php\n" + b"".join(each.read_bytes().removeprefix(b"<?php\n") for each in sources)
 
 
-def _literal(content: bytes) -> bytes:
+def _literal(content: bytes) -> tuple[bytes, ...]:
     """Write bytes as PHP, where nothing else is special between single quotes."""
-    return b"'%b'" % content.replace(b"\\", b"\\\\").replace(b"'", b"\\'")
+    return b"'", content.replace(b"\\", b"\\\\").replace(b"'", b"\\'"), b"'"

@@ -9,7 +9,7 @@ from cachekit.caches.apc import changes
 from cachekit.caches.apc.call import Hook, Step, encoded
 from cachekit.caches.apc.reply import Master, UnprovenError
 from cachekit.caches.base import Change, Filling, Place
-from cachekit.caches.records import parse_records, read_lines
+from cachekit.caches.records import parse_records, read_blocks
 from cachekit.deadline import Deadline
 from cachekit.errors import RefusedError, SourceError
 from cachekit.model import shown
@@ -40,12 +40,7 @@ class Batch:
     """Lines that one request carries; `first` is the number of the first one."""
 
     first: int
-    lines: Sequence[bytes]
-
-    @property
-    def size(self) -> int:
-        """The bytes of all lines."""
-        return sum(map(len, self.lines))
+    lines: bytes
 
 
 @dataclass(slots=True)
@@ -66,7 +61,7 @@ class Storing:
     def store(self, hook: Hook, place: Place, deadline: Deadline) -> Change:
         """Store all records, and look for every key. Raises CachekitError."""
         done = [Change(found=0, stored=0, present=0, skipped=0, left=0)]
-        for run in _runs(_batches(self._lines(deadline))):
+        for run in _runs(self._batches(deadline)):
             reply = hook.ask(place, [self._step(batch) for batch in run], deadline)
             done.append(changes.changed(reply, partial(self._stored, run)))
         total = changes.total(done)
@@ -76,12 +71,16 @@ class Storing:
             warnings=tuple(dict.fromkeys(total.warnings)),
         )
 
-    def _lines(self, deadline: Deadline) -> Iterator[bytes]:
-        """Give the lines; the first one is emptied if it is no record but a header."""
-        lines = read_lines(self.filling, deadline)
-        first = next(lines, b"")
-        yield first if [*parse_records([first], str(self.filling))] else b"\n"
-        yield from lines
+    def _batches(self, deadline: Deadline) -> Iterator[Batch]:
+        first = 1
+        for lines in read_blocks(self.filling, deadline, REQUEST_BYTES):
+            yield Batch(first, self._without_header(lines) if first == 1 else lines)
+            first += lines.count(b"\n")
+
+    def _without_header(self, lines: bytes) -> bytes:
+        """Empty the first line if it is a header. Raises SourceError for one of another version."""
+        end = lines.find(b"\n") % (len(lines) + 1)
+        return lines if [*parse_records([lines[:end]], str(self.filling))] else lines[end:]
 
     def _step(self, batch: Batch) -> Step:
         asked = {
@@ -90,7 +89,7 @@ class Storing:
             "overwrite": self.overwrite,
             "force": self.force,
         }
-        return Step("ask", b"\n".join((json.dumps(asked).encode(), b"".join(batch.lines))))
+        return Step("ask", b"%b\n%b" % (json.dumps(asked).encode(), batch.lines))
 
     def _stored(self, run: Sequence[Batch], master: Master) -> Change:
         """Read what became of the batches at one master. Raises SourceError, UnprovenError."""
@@ -113,10 +112,10 @@ class Storing:
         )
 
     def _error(self, batch: Batch, number: int) -> SourceError:
-        """Say what is wrong with a line that a pool does not take."""
-        where = f"{self.filling}:{batch.first + number}"
-        line = batch.lines[number]
-        (record,) = parse_records([line], str(self.filling), batch.first + number)
+        """Say what is wrong with a line that a pool does not take. Raises SourceError as well."""
+        line, at = batch.lines.split(b"\n")[number], batch.first + number
+        (record,) = parse_records([line], str(self.filling), at)
+        where = f"{self.filling}:{at}"
         if not record.key.startswith(self.prefix):
             return SourceError(where, f"key {record.key!r} does not start with {self.prefix!r}")
         return SourceError(where, f"PHP cannot read this record: {shown(repr(line[:100]))}")
@@ -128,26 +127,11 @@ class Storing:
                 raise UnprovenError(_EXPELLED)
 
 
-def _batches(lines: Iterable[bytes]) -> Iterator[Batch]:
-    """Pack lines into requests."""
-    pack: list[bytes] = []
-    size, first = 0, 1
-    for line in lines:
-        if pack and size + len(line) > REQUEST_BYTES:
-            yield Batch(first, pack)
-            first += len(pack)
-            pack, size = [], 0
-        pack.append(line)
-        size += len(line)
-    if pack:
-        yield Batch(first, pack)
-
-
 def _runs(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
     """Pack requests into calls of the hook."""
     run: list[Batch] = []
     for batch in batches:
-        if run and sum(each.size for each in run) + batch.size > RUN_BYTES:
+        if run and sum(len(each.lines) for each in (*run, batch)) > RUN_BYTES:
             yield run
             run = []
         run.append(batch)

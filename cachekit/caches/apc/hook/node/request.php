@@ -37,7 +37,7 @@ final class Request
     {
         $request = new self($address, $end);
         try {
-            $request->write(self::encoded($params, $body));
+            $request->write($params, $body);
             $whole = $request->read();
         } finally {
             fclose($request->stream);
@@ -50,19 +50,19 @@ final class Request
         return self::parsed($request->out);
     }
 
-    private static function encoded(array $params, string $body): string
+    private function write(array $params, string $body)
     {
         $pairs = '';
         foreach ($params + ['CONTENT_LENGTH' => (string) strlen($body)] as $name => $value) {
             $lengths = pack('NN', strlen($name) | 0x80000000, strlen($value) | 0x80000000);
             $pairs .= $lengths . $name . $value;
         }
-        $bytes = self::record(self::BEGIN, pack('nCx5', 1, 0));
-        $bytes .= self::record(self::PARAMS, $pairs) . self::record(self::PARAMS, '');
-        for ($at = 0; $at < strlen($body); $at += self::PIECE) {
-            $bytes .= self::record(self::STDIN, substr($body, $at, self::PIECE));
+        $begin = self::record(self::BEGIN, pack('nCx5', 1, 0));
+        $is_open = $this->put($begin . self::record(self::PARAMS, $pairs) . self::record(self::PARAMS, ''));
+        for ($at = 0; $is_open && $at < strlen($body); $at += self::PIECE) {
+            $is_open = $this->put(self::record(self::STDIN, substr($body, $at, self::PIECE)));
         }
-        return $bytes . self::record(self::STDIN, '');
+        $is_open && $this->put(self::record(self::STDIN, ''));
     }
 
     private static function record(int $type, string $content): string
@@ -70,15 +70,18 @@ final class Request
         return pack('CCnnxx', 1, $type, 1, strlen($content)) . $content;
     }
 
-    private function write(string $bytes)
+    /** Say whether it is taken: FPM may answer with an error before it has read everything. */
+    private function put(string $bytes): bool
     {
-        for ($sent = 0; $sent < strlen($bytes); $sent += $written) {
+        while ($bytes !== '') {
             $this->await([], [$this->stream]);
-            $written = @fwrite($this->stream, substr($bytes, $sent, 1 << 18));
+            $written = @fwrite($this->stream, $bytes);
             if ($written === false || ($written === 0 && feof($this->stream))) {
-                return; // FPM may answer with an error before it has read everything.
+                return false;
             }
+            $bytes = (string) substr($bytes, $written);
         }
+        return true;
     }
 
     private function read(): bool

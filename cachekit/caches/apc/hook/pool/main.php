@@ -40,9 +40,9 @@ final class Pool
 
     private static function answered(string $body): array
     {
-        list($question, $lines) = explode("\n", $body, 2) + ['', ''];
+        $lines = explode("\n", $body);
         try {
-            $asked = json_decode($question, true);
+            $asked = json_decode(array_shift($lines), true);
             if (!is_array($asked)) {
                 throw new Failure('unexpected', 'what was sent did not arrive as it was');
             }
@@ -54,7 +54,7 @@ final class Pool
         }
     }
 
-    private static function answer(array $asked, string $lines): array
+    private static function answer(array $asked, array $lines): array
     {
         switch ($asked['op']) {
             case 'probe':

@@ -2,51 +2,68 @@
 
 namespace Cachekit;
 
+// PHP has instructions of its own for some of these, which shows with many records.
+use function array_diff_key;
+use function array_key_exists;
+use function is_array;
+use function is_float;
+use function is_int;
+use function is_string;
+use function json_decode;
+use function strncmp;
+
 /** Prime records, read from JSON lines; what is wrong with one is for the sender to say. */
 final class Records
 {
     const FIELDS = ['key', 'value', 'value_base64', 'ttl', 'expires_at', 'flags'];
     const FOR_LONG = 1 << 31;
 
-    /** Of each its key, value and lifetime in seconds, where 0 is for ever. */
-    public $all = [];
-    /** How many were over already. */
+    /** By key; of two records of one key, the later one counts. */
+    public $values = [];
+    /** Lifetimes in seconds by key, where 0 is for ever. */
+    public $lifetimes = [];
+    /** How many were read, and how many of them were over already. */
+    public $found = 0;
     public $expired = 0;
     /** The first line that is no record, counted from 0. */
     public $bad = null;
 
     private $prefix;
+    private $length;
     private $fields;
 
-    public function __construct(string $lines, string $prefix)
+    public function __construct(array $lines, string $prefix)
     {
         $this->prefix = $prefix;
+        $this->length = strlen($prefix);
         $this->fields = array_flip(self::FIELDS);
-        foreach (explode("\n", $lines) as $number => $line) {
-            if (!$this->takes(json_decode($line, true)) && trim($line) !== '') {
+        foreach ($lines as $number => $line) {
+            $read = json_decode($line, true);
+            if (is_array($read) ? !$this->takes($read) : trim($line) !== '') {
                 $this->bad = $number;
                 return;
             }
         }
     }
 
-    private function takes($read): bool
+    /** Take a record; false if it is none. */
+    private function takes(array $read): bool
     {
-        if (!is_array($read) || array_diff_key($read, $this->fields)) {
-            return false;
-        }
         $key = $read['key'] ?? null;
-        $is_key = is_string($key) && $key !== '';
-        if (!$is_key || strncmp($key, $this->prefix, strlen($this->prefix)) !== 0) {
+        $is_key = is_string($key) && $key !== '' && strncmp($key, $this->prefix, $this->length) === 0;
+        if (!$is_key || array_diff_key($read, $this->fields)) {
             return false;
         }
         if (array_key_exists('value', $read) === isset($read['value_base64'])) {
             return false;
         }
-        $encoded = $read['value_base64'] ?? null;
-        $value = $encoded === null ? $read['value'] : base64_decode((string) $encoded, true);
-        if ($encoded !== null && $value === false) {
-            return false;
+        $value = $read['value'] ?? null;
+        if (isset($read['value_base64'])) {
+            $encoded = $read['value_base64'];
+            $value = is_string($encoded) ? base64_decode($encoded, true) : false;
+            if ($value === false) {
+                return false;
+            }
         }
         return $this->keep($key, $value, $read['ttl'] ?? null, $read['expires_at'] ?? null);
     }
@@ -58,11 +75,13 @@ final class Records
         if (!$is_number || $given < 0 || ($ttl !== null && $expires_at !== null)) {
             return false;
         }
+        $this->found++;
         $seconds = $expires_at === null ? $ttl : $expires_at - microtime(true);
         if ($seconds !== null && $seconds <= 0) {
             $this->expired++;
         } else {
-            $this->all[] = [$key, $value, (int) ceil(min(self::FOR_LONG, $seconds ?? 0))];
+            $this->values[$key] = $value;
+            $this->lifetimes[$key] = (int) ceil(min(self::FOR_LONG, $seconds ?? 0));
         }
         return true;
     }

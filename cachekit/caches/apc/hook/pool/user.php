@@ -2,6 +2,10 @@
 
 namespace Cachekit;
 
+use function is_array;
+use function is_string;
+use function strlen;
+
 /** APCu, as a pool has it. */
 final class User
 {
@@ -166,33 +170,33 @@ final class User
      * Store records, and look for each. None is stored if one of them cannot be read, and no more
      * than there is room for: a full segment would silently throw out all that it has.
      */
-    public function store(array $asked, string $lines): array
+    public function store(array $asked, array $lines): array
     {
         $expunges = apcu_cache_info(true)['expunges'];
         $records = new Records($lines, base64_decode($asked['prefix']));
         if ($records->bad !== null) {
             return ['bad' => $records->bad];
         }
-        $keys = array_column($records->all, 0);
-        return self::put($records->all, $asked) + [
-            'found' => count($keys) + $records->expired,
+        return self::put($records, $asked) + [
+            'found' => $records->found,
             'skipped' => $records->expired,
-            'wanted' => count(array_flip($keys)),
-            'there' => count(apcu_exists($keys)),
+            'wanted' => count($records->values),
+            'there' => count(apcu_exists(array_map('strval', array_keys($records->values)))),
             'expunges' => [$expunges, apcu_cache_info(true)['expunges']],
         ];
     }
 
-    private static function put(array $records, array $asked): array
+    private static function put(Records $records, array $asked): array
     {
         $put = $asked['overwrite'] ? 'apcu_store' : 'apcu_add';
         $stored = $present = $room = 0;
-        foreach ($records as list($key, $value, $ttl)) {
+        foreach ($records->values as $key => $value) {
+            $key = (string) $key;
             $needed = $asked['force'] ? 0 : self::needed($key, $value);
             if ($needed > $room && $needed > ($room = self::room())) {
                 return ['stored' => $stored, 'present' => $present, 'room' => $room];
             }
-            if ($put($key, $value, $ttl)) {
+            if ($put($key, $value, $records->lifetimes[$key])) {
                 $stored++;
                 $room -= $needed;
             } elseif (apcu_exists($key)) {
@@ -210,7 +214,8 @@ final class User
     /** The bytes that an entry takes, rather too many. */
     private static function needed(string $key, $value): int
     {
-        return self::ENTRY_BYTES + strlen($key) + self::size($value);
+        $size = is_string($value) ? strlen($value) : self::size($value);
+        return self::ENTRY_BYTES + strlen($key) + $size;
     }
 
     private static function size($value): int
