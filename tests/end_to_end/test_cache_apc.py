@@ -35,8 +35,7 @@ from cachekit.errors import (
 from cachekit.model import Node, parse_address
 from cachekit.outcomes import StepOutcome, judged
 from cachekit.scope import EVERYTHING, Kind, Scope
-from cachekit.testing.caches import CacheContract, Stand
-from tests.servers.php_fpm import PhpFpm, Pool
+from tests.servers.php_fpm import PhpFpm, Pool, as_php
 from tests.servers.process import require_program, wait_until
 
 pytestmark = pytest.mark.server
@@ -111,34 +110,6 @@ def prime(apc: Apc, kind: str, value: object, **more: Any) -> Change:
     return apc.prime([place_of(apc)], Filling(kind=kind, value=str(value)), conditions(**more))
 
 
-def put(fpm: PhpFpm, *keys: str, pool: str = "www") -> None:
-    fpm.php(f"foreach ({php(keys)} as $key) apcu_store($key, 'old');", pool)
-
-
-def there(fpm: PhpFpm, *keys: str, pool: str = "www") -> set[str]:
-    found = fpm.php(f"echo json_encode(array_filter({php(keys)}, 'apcu_exists'));", pool)
-    read = json.loads(found)
-    return set(read.values() if isinstance(read, dict) else read)
-
-
-def php(value: object) -> str:
-    """Write a value as PHP."""
-    text = base64.b64encode(json.dumps(value).encode()).decode()
-    return f"json_decode(base64_decode('{text}'), true)"
-
-
-def is_cached(fpm: PhpFpm, *scripts: Path, pool: str = "www") -> list[bool]:
-    paths = php([str(script) for script in scripts])
-    read: list[bool] = json.loads(
-        fpm.php(f"echo json_encode(array_map('opcache_is_script_cached', {paths}));", pool)
-    )
-    return read
-
-
-def restarts(fpm: PhpFpm) -> int:
-    return int(fpm.php("echo opcache_get_status(false)['opcache_statistics']['manual_restarts'];"))
-
-
 def records(tmp_path: Path, *lines: dict[str, Any]) -> Path:
     path = tmp_path / "records.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -151,91 +122,12 @@ def running(fpm: PhpFpm, code: str, pool: str = "www") -> Iterator[threading.Thr
     begun = fpm.data_dir / "www" / "begun"
     begun.touch()
     begun.chmod(0o666)
-    page = f"file_put_contents({php(str(begun))}, 'x'); {code}"
+    page = f"file_put_contents({as_php(str(begun))}, 'x'); {code}"
     thread = threading.Thread(target=fpm.php, args=(page, pool))
     thread.start()
     assert wait_until(lambda: begun.read_text() == "x")
     yield thread
     thread.join()
-
-
-# The contract
-
-
-class TestUserKeys(CacheContract):
-    scope = Scope(Kind.KEY, ("shop:a", "123", "shop:é"))
-    selected: tuple[str, ...] = ("shop:a", "123", "shop:é")
-    spared: tuple[str, ...] = ("shop:ab", "12", "xshop:a")
-
-    @pytest.fixture
-    def stand(self, fpm_with: Start) -> Stand:
-        fpm = fpm_with()
-        return Stand(
-            cache=user(*fpm.sockets),
-            scope=self.scope,
-            selected=self.selected,
-            spared=self.spared,
-            put=lambda name: put(fpm, name),
-            is_there=lambda name: bool(there(fpm, name)),
-            stop=fpm.kill,
-            nodes={"web1": NODE},
-        )
-
-
-class TestUserPrefix(TestUserKeys):
-    scope = Scope(Kind.PREFIX, ("shop:", "12.3"))
-    selected = ("shop:a", "shop:", "12.345")
-    spared = ("shop", "blog:shop:a", "12345")
-
-
-class TestUserGlob(TestUserKeys):
-    scope = Scope(Kind.GLOB, ("shop:[a-c]?é", "~*"))
-    selected = ("shop:axé", "shop:béé", "~", "~a\nb")
-    spared = ("shop:dxé", "shop:aé", "shop:axé\n", "xshop:axé")
-
-
-class TestUserEverything(TestUserKeys):
-    scope = EVERYTHING
-    selected = ("shop:a", "blog:b")
-    spared = ()
-
-
-class TestOpcodeEverything(CacheContract):
-    scope = EVERYTHING
-    selected: tuple[str, ...] = ("a.php", "app/b.php")
-    spared: tuple[str, ...] = ()
-
-    @pytest.fixture
-    def stand(self, fpm_with: Start) -> Stand:
-        fpm = fpm_with()
-        top = fpm.data_dir / "www"
-
-        def run(name: str) -> None:
-            if not (top / name).exists():
-                fpm.write(name, "<?php echo 1;")
-            fpm.run(top / name)
-
-        return Stand(
-            cache=opcode(*fpm.sockets),
-            scope=self.scoped(top),
-            selected=self.selected,
-            spared=self.spared,
-            put=run,
-            is_there=lambda name: is_cached(fpm, top / name)[0],
-            stop=fpm.kill,
-            nodes={"web1": NODE},
-        )
-
-    def scoped(self, top: Path) -> Scope:
-        return self.scope
-
-
-class TestOpcodePaths(TestOpcodeEverything):
-    selected = ("a.php", "app/b.php", "app/deep/c.php")
-    spared = ("aa.php", "app2/b.php", "app.php", "é.php")
-
-    def scoped(self, top: Path) -> Scope:
-        return Scope(Kind.PATH, (f"{top}/a.php", f"{top}/app/"))
 
 
 # What is shared
@@ -246,7 +138,7 @@ def test_the_pools_of_a_master_are_cleared_once_and_masters_one_by_one(fpm_with:
     other = fpm_with()
     apc = opcode(*both.sockets, *other.sockets)
     change = clear(apc)
-    assert (restarts(both), restarts(other)) == (1, 1)
+    assert (both.restarts, other.restarts) == (1, 1)
     assert len(change.evidence) == 2
     assert "www" in change.evidence[0]
     assert "admin" in change.evidence[0]
@@ -256,18 +148,18 @@ def test_the_command_line_has_an_apcu_of_its_own_and_the_pools_one_is_cleared(
     fpm_with: Start,
 ) -> None:
     both = fpm_with(Pool(), Pool(name="admin", user="nobody"))
-    put(both, "a", "b", pool="admin")
-    assert there(both, "a", "b") == {"a", "b"}
+    both.put("a", "b", pool="admin")
+    assert both.there("a", "b") == {"a", "b"}
     change = clear(user(both.listening("www")))
     assert (change.found, change.removed, change.left) == (2, 2, 0)
-    assert not there(both, "a", "b", pool="admin")
+    assert not both.there("a", "b", pool="admin")
 
 
 def test_a_glob_of_sockets_and_a_prefix(fpm: PhpFpm) -> None:
-    put(fpm, "shop:a", "blog:b")
+    fpm.put("shop:a", "blog:b")
     apc = user(f"{fpm.data_dir}/*.sock", prefix="shop:")
     assert clear(apc).removed == 1
-    assert there(fpm, "shop:a", "blog:b") == {"blog:b"}
+    assert fpm.there("shop:a", "blog:b") == {"blog:b"}
     assert "outside" in apc.refusal(Scope(Kind.KEY, ("blog:b",)), conditions())
 
 
@@ -280,7 +172,7 @@ def test_pools_are_found_without_being_named(fpm_with: Start) -> None:
 
 def test_a_survey_tells_whom_a_clear_would_hit(fpm_with: Start) -> None:
     fpm = fpm_with(Pool(), Pool(name="admin"))
-    put(fpm, "a", "b")
+    fpm.put("a", "b")
     whole = survey(user(*fpm.sockets))
     assert (whole.found, whole.total) == (2, 2)
     assert set(whole.examples) == {"a", "b"}
@@ -335,8 +227,8 @@ def test_a_pending_restart_is_no_success_and_one_that_comes_through_is(fpm: PhpF
         assert any("pending" in line for line in status(opcode(*fpm.sockets)).hazards)
         assert clear(opcode(*fpm.sockets)).evidence
         assert not page.is_alive()
-    assert restarts(fpm) == 1, "it was asked for again while it was pending"
-    assert is_cached(fpm, script) == [False]
+    assert fpm.restarts == 1, "it was asked for again while it was pending"
+    assert fpm.is_cached(script) == [False]
 
 
 def test_opcache_or_apcu_that_is_off_is_never_cleared(fpm_with: Start) -> None:
@@ -351,10 +243,10 @@ def test_opcache_or_apcu_that_is_off_is_never_cleared(fpm_with: Start) -> None:
 
 def test_one_master_that_refuses_is_told_after_the_others_are_done(fpm_with: Start) -> None:
     off, on = fpm_with(ini={"apc.enabled": "0"}), fpm_with()
-    put(on, "a")
+    on.put("a")
     with pytest.raises(RefusedError, match=r"apc\.enabled=0.*done, however: master \d+ .*cleared"):
         clear(user(*off.sockets, *on.sockets))
-    assert not there(on, "a")
+    assert not on.there("a")
     told = status(user(*off.sockets, *on.sockets))
     assert any("apc.enabled=0" in line for line in told.hazards)
 
@@ -368,10 +260,10 @@ def test_disabled_functions_are_named_or_a_sibling_pool_does_it(fpm_with: Start)
         clear(opcode(fpm.listening("tight")))
     with pytest.raises(RefusedError, match=r"tight.*disable_functions.*apcu_clear_cache"):
         clear(user(fpm.listening("tight")))
-    put(fpm, "a")
+    fpm.put("a")
     assert clear(cache(*fpm.sockets)).evidence
-    assert restarts(fpm) == 1
-    assert not there(fpm, "a")
+    assert fpm.restarts == 1
+    assert not fpm.there("a")
 
 
 def test_restrict_api_is_named_and_met_by_tmp(fpm_with: Start) -> None:
@@ -511,7 +403,7 @@ def test_a_directory_is_compiled_and_the_first_request_is_a_hit(fpm: PhpFpm) -> 
     fpm.write("app/notes.txt", "no PHP")
     change = prime(opcode(*fpm.sockets), "path", fpm.data_dir / "www" / "app")
     assert (change.found, change.stored, change.present, change.left) == (250, 250, 0, 0)
-    assert all(is_cached(fpm, *scripts))
+    assert all(fpm.is_cached(*scripts))
     change = prime(opcode(*fpm.sockets), "path", fpm.data_dir / "www" / "app")
     assert (change.stored, change.present, change.left) == (0, 250, 0)
 
@@ -531,7 +423,7 @@ def test_each_file_gets_its_verdict(fpm: PhpFpm) -> None:
     assert "broken.php: ParseError: syntax error" in told
     assert "line 2" in told
     assert "/nonexistent.php: no such file" in told
-    assert is_cached(fpm, good, twin) == [True, True]
+    assert fpm.is_cached(good, twin) == [True, True]
 
 
 def test_files_of_a_moment_ago_are_tried_again(fpm_with: Start) -> None:
@@ -539,7 +431,7 @@ def test_files_of_a_moment_ago_are_tried_again(fpm_with: Start) -> None:
     script = fpm.write("new.php", "<?php echo 1;", age=0)
     change = prime(opcode(*fpm.sockets), "path", script)
     assert (change.stored, change.left) == (1, 0)
-    assert is_cached(fpm, script) == [True]
+    assert fpm.is_cached(script) == [True]
 
 
 def test_files_of_a_moment_ago_fail_when_there_is_no_time_to_wait(fpm_with: Start) -> None:
@@ -574,11 +466,13 @@ def test_records_are_read_by_pages_as_what_they_were(fpm: PhpFpm, tmp_path: Path
     )
     change = prime(user(*fpm.sockets), "file", path)
     assert (change.found, change.stored, change.skipped, change.left) == (8, 7, 1, 0)
-    read = json.loads(fpm.php(f"echo json_encode(array_map('apcu_fetch', {php(list(values))}));"))
+    read = json.loads(
+        fpm.php(f"echo json_encode(array_map('apcu_fetch', {as_php(list(values))}));")
+    )
     assert read == list(values.values())
     assert fpm.php('echo bin2hex(apcu_fetch("raw\\n"));') == "00ff"
     assert 98 <= int(fpm.php("echo apcu_key_info('short')['ttl'];")) <= 101
-    assert there(fpm, "past") == set()
+    assert fpm.there("past") == set()
 
 
 def test_every_master_gets_every_record(fpm_with: Start, tmp_path: Path) -> None:
@@ -586,8 +480,8 @@ def test_every_master_gets_every_record(fpm_with: Start, tmp_path: Path) -> None
     path = records(tmp_path, *({"key": f"k{n}", "value": "x" * 500} for n in range(2000)))
     change = prime(user(*one.sockets, *two.sockets, prefix="k"), "command", f"cat {path}")
     assert (change.found, change.stored, change.left) == (4000, 4000, 0)
-    assert there(one, "k1999")
-    assert there(two, "k0")
+    assert one.there("k1999")
+    assert two.there("k0")
 
 
 def test_more_than_one_call_can_carry_is_primed_by_several(fpm_with: Start, tmp_path: Path) -> None:
@@ -595,28 +489,28 @@ def test_more_than_one_call_can_carry_is_primed_by_several(fpm_with: Start, tmp_
     lines = ({"key": f"k{n}", "value": "x" * 100_000} for n in range(300))
     change = prime(user(*fpm.sockets), "file", records(tmp_path, *lines))
     assert (change.found, change.stored, change.left) == (300, 300, 0)
-    assert there(fpm, "k0", "k299") == {"k0", "k299"}
+    assert fpm.there("k0", "k299") == {"k0", "k299"}
 
 
 def test_more_than_fits_fails_and_throws_nothing_out(fpm: PhpFpm, tmp_path: Path) -> None:
-    put(fpm, "mine")
+    fpm.put("mine")
     path = records(tmp_path, *({"key": f"k{n}", "value": "x" * 1000} for n in range(12_000)))
     change = prime(user(*fpm.sockets), "file", path)
     assert judged(change)[0] is StepOutcome.FAILED
     assert change.stored is not None
     assert change.left == 12_000 - change.stored > 0
     assert "apc.shm_size" in change.warnings[0]
-    assert there(fpm, "mine", "k0") == {"mine", "k0"}
+    assert fpm.there("mine", "k0") == {"mine", "k0"}
     with pytest.raises(RefusedError, match="ran full or was cleared while it was primed"):
         prime(user(*fpm.sockets), "file", path, force=True)
     assert any("ran full" in line for line in status(user(*fpm.sockets)).hazards)
 
 
 def test_a_value_larger_than_the_segment_does_not_empty_it(fpm: PhpFpm, tmp_path: Path) -> None:
-    put(fpm, "mine")
+    fpm.put("mine")
     path = records(tmp_path, {"key": "k", "value": "x" * (9 << 20)})
     assert prime(user(*fpm.sockets), "file", path).left == 1
-    assert there(fpm, "mine") == {"mine"}
+    assert fpm.there("mine") == {"mine"}
 
 
 @pytest.mark.parametrize(
@@ -644,7 +538,7 @@ def test_a_record_that_cannot_be_stored_is_named_and_none_is_stored(
     path.write_text('{"cachekit": 1}\n{"key": "a1", "value": 1}\n\n' + line)
     with pytest.raises(SourceError, match=rf"records\.jsonl:4: .*{re.escape(says)}"):
         prime(user(*fpm.sockets, prefix="a"), "file", path)
-    assert not there(fpm, "a1")
+    assert not fpm.there("a1")
 
 
 def test_nothing_to_store_and_another_version_are_no_success(fpm: PhpFpm, tmp_path: Path) -> None:
@@ -659,7 +553,7 @@ def test_nothing_to_store_and_another_version_are_no_success(fpm: PhpFpm, tmp_pa
 def test_what_a_live_writer_stored_stays_unless_it_is_to_be_replaced(
     fpm: PhpFpm, tmp_path: Path
 ) -> None:
-    put(fpm, "a")
+    fpm.put("a")
     path = records(tmp_path, {"key": "a", "value": "new"}, {"key": "b", "value": "new"})
     change = prime(user(*fpm.sockets), "file", path)
     assert (change.found, change.stored, change.present, change.left) == (2, 1, 1, 0)
@@ -683,7 +577,7 @@ def test_own_commands_run_with_php_after_it_and_their_output_is_told(
     assert "done 0" not in "".join(told["opcode"].evidence)
     with pytest.raises(CommandError, match="status 3: done 3"):
         prime(apc, "file", records(tmp_path, {"key": "a", "value": 1}))
-    assert there(fpm, "a")
+    assert fpm.there("a")
 
 
 def test_a_command_is_ended_by_the_deadline(fpm: PhpFpm, tmp_path: Path) -> None:
@@ -719,22 +613,22 @@ def test_another_user_needs_rights_to_the_socket_and_nothing_else(
     with pytest.raises(UnreachableError, match=r"www\.sock: Permission denied; .*listen\.group"):
         clear(user(*fpm.sockets, php=str(script)))
     script.write_text(script.read_text().replace("=33", "=65534"))
-    put(fpm, "a")
+    fpm.put("a")
     assert clear(user(*fpm.sockets, php=str(script))).removed == 1
 
 
 def test_a_busy_pool_is_named_and_the_others_are_done(fpm_with: Start) -> None:
     busy, free = fpm_with(Pool(name="busy", children=1)), fpm_with()
-    put(free, "a")
+    free.put("a")
     with (
         running(busy, "sleep(2);", "busy"),
         pytest.raises(UnreachableError, match=r"busy\.sock: no answer in time.*done, however"),
     ):
         clear(user(*busy.sockets, *free.sockets), seconds=1.5)
-    assert not there(free, "a")
+    assert not free.there("a")
     # What still waited in the busy pool's queue found no file any more.
-    put(busy, "b", pool="busy")
-    assert there(busy, "b", pool="busy")
+    busy.put("b", pool="busy")
+    assert busy.there("b", pool="busy")
 
 
 def test_a_worker_that_was_polluted_is_not_trusted(fpm_with: Start) -> None:
@@ -822,10 +716,10 @@ def test_the_hook_is_nowhere_in_opcache_even_without_update_protection(fpm_with:
 
 def test_without_the_nonce_the_hook_is_not_there(fpm: PhpFpm) -> None:
     hook = fpm.write(f"{'a' * 32}.php", pool_half().decode())
-    put(fpm, "a")
+    fpm.put("a")
     page = fpm.run(hook, body=b'{"op":"user.clear"}')
     assert (page.status, page.body) == (404, "")
-    assert there(fpm, "a")
+    assert fpm.there("a")
 
 
 @needs_root
@@ -879,7 +773,7 @@ def test_status_tells_how_full_they_are_and_how_they_fare(fpm: PhpFpm) -> None:
     script = fpm.write("a.php", "<?php echo 1;")
     for _ in range(3):
         fpm.run(script)
-    put(fpm, "a", "b")
+    fpm.put("a", "b")
     fpm.php("apcu_fetch('a'); apcu_fetch('none');")
     bytecode, entries = (status(part) for part in cache(*fpm.sockets).parts().values())
     assert (bytecode.items, bytecode.hits) == (1, 2)

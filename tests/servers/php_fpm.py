@@ -1,5 +1,7 @@
 """php-fpm as it runs on web nodes: a master with its pools, and a client that runs PHP in them."""
 
+import base64
+import json
 import os
 import re
 import socket
@@ -111,6 +113,28 @@ class PhpFpm(ServerProcess):
         assert page.status == 200, f"{page}\n{self.log_tail()}"
         return page.body
 
+    def put(self, *keys: str, pool: str = "www") -> None:
+        """Store values `old` in APCu, as an application does."""
+        self.php(f"foreach ({as_php(keys)} as $key) apcu_store($key, 'old');", pool)
+
+    def there(self, *keys: str, pool: str = "www") -> set[str]:
+        """Tell which keys an application finds in APCu."""
+        found = self.php(f"echo json_encode(array_filter({as_php(keys)}, 'apcu_exists'));", pool)
+        read = json.loads(found)
+        return set(read.values() if isinstance(read, dict) else read)
+
+    def is_cached(self, *scripts: Path, pool: str = "www") -> list[bool]:
+        """Tell of each script whether OPcache has it."""
+        paths = as_php([str(script) for script in scripts])
+        read = self.php(f"echo json_encode(array_map('opcache_is_script_cached', {paths}));", pool)
+        return list(json.loads(read))
+
+    @property
+    def restarts(self) -> int:
+        """How often OPcache was restarted because somebody asked for it."""
+        counts = "opcache_get_status(false)['opcache_statistics']"
+        return int(self.php(f"echo {counts}['manual_restarts'];"))
+
     def run(self, script: Path | str, pool: str = "www", *, body: bytes = b"") -> Page:
         """Ask a pool for a script, as a web server does."""
         with self._connect(pool) as connection:
@@ -133,6 +157,12 @@ class PhpFpm(ServerProcess):
             connection.close()
             raise
         return connection
+
+
+def as_php(value: object) -> str:
+    """Write a value as PHP."""
+    text = base64.b64encode(json.dumps(value).encode()).decode()
+    return f"json_decode(base64_decode('{text}'), true)"
 
 
 def _request(script: str, body: bytes) -> bytes:
