@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from cachekit.transports.ssh import close_masters
 from tests.servers.loop_server import LoopServer
 from tests.servers.lying import LyingServer
 from tests.servers.nginx import Nginx
 from tests.servers.origin import Origin
 from tests.servers.process import ServerProcess
+from tests.servers.sshd import SshClient, Sshd
 from tests.servers.tls import Authority
 from tests.servers.varnish import Varnish
 
@@ -73,5 +75,29 @@ def varnish_node(origin: Origin, node_hosts: Iterator[str]) -> Iterator[Callable
             chosen = {"origin": origin.address} | options
             host = chosen.pop("host", None) or next(node_hosts)
             return nodes.enter_context(Varnish(host=host, **chosen))
+
+        yield start
+
+
+@pytest.fixture
+def ssh_client(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SshClient]:
+    """What may log in to every Sshd that is started for it; cachekit uses it too."""
+    client = SshClient(tmp_path_factory.mktemp("ssh"))
+    monkeypatch.setenv(*client.setting)
+    yield client
+    close_masters()
+
+
+@pytest.fixture
+def ssh_node(ssh_client: SshClient, node_hosts: Iterator[str]) -> Iterator[Callable[..., Sshd]]:
+    """Start nodes with sshd; `Sshd`'s parameters, `name` and `host` chosen when not given."""
+    with contextlib.ExitStack() as nodes:
+
+        def start(**options: Any) -> Sshd:
+            host = options.pop("host", None) or next(node_hosts)
+            chosen = {"name": f"web{host.rpartition('.')[2]}"} | options
+            return nodes.enter_context(Sshd(client=ssh_client, host=host, **chosen))
 
         yield start

@@ -4,9 +4,8 @@ from cachekit.errors import UnreachableError
 from cachekit.model import Node
 from cachekit.transports.base import Completed, Transport
 from cachekit.transports.local import Local
-from cachekit.transports.ssh import Ssh
 
-__all__ = ["Completed", "Transport", "transport_to", "why_unreachable"]
+__all__ = ["Completed", "Local", "Transport", "transport_to", "why_unreachable"]
 
 
 def transport_to(node: Node | None) -> Transport:
@@ -14,6 +13,8 @@ def transport_to(node: Node | None) -> Transport:
     if node is None or node.is_here:
         return Local(node.name if node else "")
     if node.ssh is not None:
+        from cachekit.transports.ssh import Ssh
+
         return Ssh(node.name, node.ssh)
     raise UnreachableError(node.name, why_unreachable(node))
 

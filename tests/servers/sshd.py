@@ -139,6 +139,17 @@ class Sshd(ServerProcess):
         super().stop()
 
 
+def processes_with(text: str) -> list[bytes]:
+    """Find the processes whose command line contains a text, on the whole machine."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = path.read_bytes()
+            if text.encode() in line:
+                found.append(line)
+    return found
+
+
 def _kill(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGKILL)

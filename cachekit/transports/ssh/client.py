@@ -26,6 +26,7 @@ _OPTIONS = (
     "ServerAliveCountMax=3",
     "LogLevel=INFO",
     "RemoteCommand=none",
+    "ExitOnForwardFailure=no",
 )
 
 

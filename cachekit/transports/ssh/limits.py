@@ -23,8 +23,11 @@ _jump_hosts: dict[tuple[str, ...], str] = {}
 
 
 @contextmanager
-def logging_in(node: str, destination: str, deadline: Deadline) -> Iterator[None]:
-    """Wait for a turn to log in. Raises UnreachableError."""
+def logging_in(node: str, destination: str, deadline: Deadline) -> Iterator[str]:
+    """Wait for a turn to log in; tell the jump host, "" if there is none.
+
+    Raises UnreachableError.
+    """
     jump_host = _jump_host(node, destination, deadline)
     with _lock:
         slots = _slots.setdefault(jump_host, threading.Semaphore(THROUGH_ONE_JUMP_HOST))
@@ -32,7 +35,7 @@ def logging_in(node: str, destination: str, deadline: Deadline) -> Iterator[None
         through = f" through {shown(jump_host)}" if jump_host else ""
         raise UnreachableError(node, f"its turn to log in{through} did not come in time")
     try:
-        yield
+        yield jump_host
     finally:
         slots.release()
 

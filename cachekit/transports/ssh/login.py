@@ -4,7 +4,7 @@ import random
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ SSH_FAILED = 255
 _RETRY_SECONDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 _SAID_CHARACTERS = 300
 
-Proof = Callable[[Client], bool]
+Proof = Callable[[Client, Deadline], bool]
 
 
 class _TurnedAwayError(UnreachableError):
@@ -39,33 +39,36 @@ class Login:
     def shell(self, options: Sequence[str], control: Path | None, deadline: Deadline) -> Client:
         """Open a shell on the node that waits for what to do."""
         argv = [*options, "--", self.destination, BOOTSTRAP]
-        return self._opened(
-            argv, control, lambda client: READY in client.converse(b"", READY, deadline), deadline
-        )
+        return self._opened(argv, control, _has_a_shell, deadline)
 
     def master(self, control: Path, deadline: Deadline) -> None:
         """Open the connection that others share, unless it is there."""
         argv = [NO_FORWARDINGS, "-fN", "--", self.destination]
         with opening(control):
             if not control.exists():
-                # Once logged in it goes into the background, and its first process ends.
-                self._opened(
-                    argv, control, lambda client: client.wait(deadline) == 0, deadline
-                ).end()
+                self._opened(argv, control, _is_in_the_background, deadline).end()
 
     def _opened(
         self, argv: Sequence[str], control: Path | None, proof: Proof, deadline: Deadline
     ) -> Client:
-        with logging_in(self.node, self.destination, deadline):
+        with logging_in(self.node, self.destination, deadline) as jump_host:
             for pause in _RETRY_SECONDS:
                 try:
                     return self._attempt(argv, control, proof, deadline)
                 except _TurnedAwayError:
+                    if jump_host and control:
+                        self._ask_the_jump_host(deadline)
                     chosen = pause * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
-                    if deadline.remaining() < 2 * chosen:
+                    if deadline.has_passed or deadline.remaining() < 2 * chosen:
                         raise
                     time.sleep(chosen)
             return self._attempt(argv, control, proof, deadline)
+
+    def _ask_the_jump_host(self, deadline: Deadline) -> None:
+        """Log in unshared: with ControlPersist, ssh keeps quiet about what a jump host says."""
+        argv = [NO_FORWARDINGS, "--", self.destination, BOOTSTRAP]
+        with suppress(_TurnedAwayError):
+            self._attempt(argv, None, _has_a_shell, deadline).end()
 
     def _attempt(
         self, argv: Sequence[str], control: Path | None, proof: Proof, deadline: Deadline
@@ -76,7 +79,7 @@ class Login:
             # A proxy that a master in the background goes through is not to be ended with it.
             undo.callback(lambda: client.end(with_proxies=not (control and control.exists())))
             try:
-                if not proof(client):
+                if not proof(client, deadline):
                     raise self._failure(client)
             except DeadlineError as error:
                 raise self._silent(client, deadline) from error
@@ -101,6 +104,15 @@ class Login:
             f"no login within {deadline.seconds:g} s, ssh said: {_quoted(client.said())};"
             f" does `ssh {shown(self.destination)}` get there?",
         )
+
+
+def _has_a_shell(client: Client, deadline: Deadline) -> bool:
+    return READY in client.converse(b"", READY, deadline)
+
+
+def _is_in_the_background(client: Client, deadline: Deadline) -> bool:
+    # Its first process ends once it has logged in.
+    return client.wait(deadline) == 0
 
 
 def _quoted(said: bytes) -> str:

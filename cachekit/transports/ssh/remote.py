@@ -29,7 +29,8 @@ _PROGRAM = (
     ' echo "{nonce}:$?:{nonce}"\n'
 )
 _PRINTABLE = re.compile(rb"[ -~]*")
-_PLAIN = re.compile(rb"[A-Za-z0-9 ./_=-]")
+# No `-`, which could begin an option of `printf`.
+_PLAIN = re.compile(rb"[A-Za-z0-9 ./_=]")
 
 
 @dataclass(frozen=True, slots=True)
