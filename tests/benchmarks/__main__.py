@@ -24,8 +24,10 @@ NAMES = (
     "startup",
     "many_nodes",
     "memcache",
+    "files",
     "apc",
     "redis",
+    "ssh_nodes",
 )
 
 

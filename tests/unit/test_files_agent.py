@@ -91,7 +91,7 @@ def test_a_url_is_found_in_the_usual_forms_of_keys(
     url = f"{scheme}://{host}/{target}"
     exact = re.compile(patterns.url_regex(url, None, as_prefix=False), re.DOTALL)
     prefix = re.compile(patterns.url_regex(url, None, as_prefix=True), re.DOTALL)
-    for before in ("", "https", "http://", "GET", "GEThttps", "GET|https|"):
+    for before in ("", "https", "http://", "GET", "GEThttps", "httpGET", "GET|https|", "http:HEAD:"):
         key = f"{before}{host.upper()}/{target}"
         assert exact.fullmatch(key)
         assert prefix.fullmatch(key + more)
@@ -101,10 +101,11 @@ def test_a_url_is_found_in_the_usual_forms_of_keys(
 
 
 def test_a_template_tells_the_scheme_and_a_port_may_be_missing() -> None:
-    regex = patterns.url_regex("https://a.b:8443/x?y", "{scheme}|{host}{uri}", as_prefix=False)
-    assert re.fullmatch(regex, "https|a.b/x?y")
-    assert re.fullmatch(regex, "https|a.b:8443/x?y")
-    assert not re.fullmatch(regex, "http|a.b/x?y")
+    template = "{scheme}{method}|{host}{uri}"
+    regex = patterns.url_regex("https://a.b:8443/x?y", template, as_prefix=False)
+    assert re.fullmatch(regex, "httpsGET|a.b/x?y")
+    assert re.fullmatch(regex, "httpsHEAD|a.b:8443/x?y")
+    assert not re.fullmatch(regex, "httpGET|a.b/x?y")
     assert re.fullmatch(
         patterns.url_regex("http://a.b", "{host}{uri}", as_prefix=True), "a.b/anything"
     )

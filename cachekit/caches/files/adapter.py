@@ -37,8 +37,8 @@ class Files:
     It must hold a file `.cachekit`, or `adopt` must be true; `owner` is who must own it. `path`
     may contain `{release}`. `shared` is a tree that all nodes see (NFS): the first of them clears
     it. `opcache` names the apc cache that holds bytecode of these files. With `format: nginx` it
-    is a proxy_cache_path, whose `proxy_cache_key` may be told by `key`, such as
-    `{scheme}://{host}{uri}`. Prime keeps the last `keep` trees for a rollback.
+    is a proxy_cache_path or fastcgi_cache_path, whose key may be told by `key`, such as
+    `{scheme}{method}{host}{uri}`. Prime keeps the last `keep` trees for a rollback.
     """
 
     scopes: ClassVar[frozenset[Kind]] = _PLAIN | _BY_KEY

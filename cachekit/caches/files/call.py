@@ -25,6 +25,7 @@ else exit {_NOTHING_THERE}; fi"""
 # stdin holds what Python takes, a NUL, and what perl takes.
 _PYTHON = """\
 import json, sys, types
+if sys.version_info < (3, 6): sys.exit("python3 there is older than 3.6")
 sent = json.loads(sys.stdin.buffer.read().split(b"\\0")[0].decode())
 for name, source in sent["modules"]:
     sys.modules[name] = types.ModuleType(name)

@@ -6,9 +6,10 @@ from urllib.parse import urlsplit
 
 _CLASS = re.compile(r"\[(!?+)(\][^\]/]*|[^\]/]+)\]")
 _MEMBER = re.compile(r"(.)-(.)|(.)", re.DOTALL)
-# nginx: `$request_method`, `$scheme` and punctuation may stand before the host.
-_BEFORE_HOST = r"(?:(?:GET|HEAD)[^0-9A-Za-z]{0,2})?(?:https?)?[^0-9A-Za-z]{0,3}"
-_FIELDS = re.compile(r"\{(scheme|host|uri)\}")
+# nginx: `$scheme`, `$request_method` and punctuation may stand before the host, in any order.
+_METHOD = "(?:GET|HEAD)"
+_BEFORE_HOST = rf"(?:(?:{_METHOD}|https?)?[^0-9A-Za-z]{{0,3}}){{0,2}}"
+_FIELDS = re.compile(r"\{(scheme|method|host|uri)\}")
 
 
 def glob_regex(glob: str) -> str:
@@ -57,14 +58,19 @@ def path_regex(path: str) -> str:
 def url_regex(url: str, template: str | None, *, as_prefix: bool) -> str:
     """Match the nginx keys of one URL, or of all that begin with it.
 
-    Without the `key` template the scheme is not compared, and a method may stand before it. Raises
-    ValueError for what is no absolute URL.
+    Without the `key` template the scheme is not compared, and may be missing like the method.
+    Raises ValueError for what is no absolute URL.
     """
     scheme, host, uri = _split(url)
     after = ".*" if as_prefix else ""
     if template is None:
         return f"{_BEFORE_HOST}(?i:{host}){re.escape(uri)}{after}"
-    values = {"scheme": re.escape(scheme), "host": f"(?i:{host})", "uri": re.escape(uri) + after}
+    values = {
+        "scheme": re.escape(scheme),
+        "method": _METHOD,
+        "host": f"(?i:{host})",
+        "uri": re.escape(uri) + after,
+    }
     pieces = _FIELDS.split(template)
     return "".join(
         values[piece] if index % 2 else re.escape(piece) for index, piece in enumerate(pieces)
