@@ -5,18 +5,21 @@ import json
 import mmap
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -35,8 +38,11 @@ from cachekit.errors import (
 from cachekit.model import Node, parse_address
 from cachekit.outcomes import StepOutcome, judged
 from cachekit.scope import EVERYTHING, Kind, Scope
+from tests.command import Cachekit
+from tests.servers.machine import Machine
 from tests.servers.php_fpm import PhpFpm, Pool, as_php
 from tests.servers.process import require_program, wait_until
+from tests.servers.sshd import SshClient
 
 pytestmark = pytest.mark.server
 
@@ -45,6 +51,12 @@ AS_ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not AS_ROOT, reason="starts programs as other users")
 
 Start = Callable[..., PhpFpm]
+
+# A full segment of which every second entry is deleted: half of it is free, in small pieces.
+FRAGMENTS = """
+for ($i = 0; $i < 74; $i++) { apcu_store("k$i", str_repeat('x', 100000)); }
+for ($i = 0; $i < 74; $i += 2) { apcu_delete("k$i"); }
+"""
 
 
 @pytest.fixture
@@ -155,6 +167,28 @@ def test_the_command_line_has_an_apcu_of_its_own_and_the_pools_one_is_cleared(
     assert not both.there("a", "b", pool="admin")
 
 
+@needs_root
+def test_containers_that_began_alike_are_told_apart() -> None:
+    # In each the master is process 1, and both memories began in the same second, or nearly.
+    with Contained() as one, Contained() as two:
+        one.put("a")
+        two.put("a")
+        assert clear(user(*one.sockets, *two.sockets)).removed == 2
+        assert not one.there("a") | two.there("a")
+
+
+@dataclass(kw_only=True, eq=False)
+class Contained(PhpFpm):
+    """A master in a container of its own, as far as names and processes go."""
+
+    program: ClassVar[str] = "unshare"
+
+    def argv(self) -> list[str]:
+        inner = shlex.join([require_program(PhpFpm.program), *super().argv()])
+        named = f"hostname {self.data_dir.name}; exec {inner}"
+        return ["--uts", "--pid", "--fork", "--kill-child", "sh", "-c", named]
+
+
 def test_a_glob_of_sockets_and_a_prefix(fpm: PhpFpm) -> None:
     fpm.put("shop:a", "blog:b")
     apc = user(f"{fpm.data_dir}/*.sock", prefix="shop:")
@@ -183,7 +217,13 @@ def test_a_survey_tells_whom_a_clear_would_hit(fpm_with: Start) -> None:
 # Clearing OPcache
 
 
-def test_new_code_runs_after_a_clear_behind_a_flipped_link(fpm: PhpFpm) -> None:
+@pytest.mark.parametrize(
+    ("style", "before"), [("document_root", "v1 lib1"), ("realpath_root", "v2 lib1")]
+)
+def test_new_code_runs_after_a_clear_behind_a_flipped_link(
+    fpm_with: Start, style: str, before: str
+) -> None:
+    fpm = fpm_with(Pool(children=1))
     for release in ("1", "2"):
         fpm.write(f"{release}/lib.php", f"<?php echo 'lib{release}';")
         fpm.write(
@@ -192,11 +232,16 @@ def test_new_code_runs_after_a_clear_behind_a_flipped_link(fpm: PhpFpm) -> None:
         )
     current = fpm.data_dir / "www" / "current"
     current.symlink_to("1")
-    assert fpm.run(current / "index.php").body == "v1 lib1"
+
+    def page() -> str:
+        home = current if style == "document_root" else current.resolve()
+        return fpm.run(home / "index.php").body
+
+    assert page() == "v1 lib1"
     flip(current, "2")
-    assert fpm.run(current / "index.php").body == "v1 lib1", "there is nothing to clear"
+    assert page() == before, "there is nothing to clear"
     change = clear(opcode(*fpm.sockets))
-    assert {fpm.run(current / "index.php").body for _ in range(6)} == {"v2 lib2"}
+    assert {page() for _ in range(6)} == {"v2 lib2"}
     assert change.evidence
     assert change.left is None
 
@@ -330,6 +375,8 @@ def test_preloaded_code_needs_a_reload_which_may_be_set(fpm_with: Start) -> None
         preloaded.write_text("<?php class Shop { const VERSION = 2; }")
         with pytest.raises(RefusedError, match=r"opcache\.preload .*preload\.php.*reload_command"):
             clear(opcode(*fpm.sockets))
+        with pytest.raises(RefusedError, match=r"1 scripts stay.*preload\.php.*need a reload"):
+            clear(opcode(*fpm.sockets), Scope(Kind.PATH, (str(home),)))
         assert fpm.php("echo Shop::VERSION;") == "1"
         assert any("preload" in line for line in status(opcode(*fpm.sockets)).hazards)
         time.sleep(1.1)  # Clocks of segments count whole seconds.
@@ -513,6 +560,32 @@ def test_a_value_larger_than_the_segment_does_not_empty_it(fpm: PhpFpm, tmp_path
     assert fpm.there("mine") == {"mine"}
 
 
+def test_tables_take_more_room_than_they_are_long(fpm_with: Start, tmp_path: Path) -> None:
+    fpm = fpm_with(ini={"apc.serializer": "default"})
+    fpm.put("mine")
+    tables = [{} if n % 2 else {"a": [n]} for n in range(100)]
+    lines = ({"key": f"k{n}", "value": [tables] * 3} for n in range(400))
+    change = prime(user(*fpm.sockets), "file", records(tmp_path, *lines))
+    assert change.left
+    assert "apc.shm_size" in change.warnings[0]
+    assert fpm.there("mine", "k0") == {"mine", "k0"}
+
+
+def test_a_value_larger_than_any_free_piece_throws_nothing_out(fpm: PhpFpm, tmp_path: Path) -> None:
+    fpm.php(FRAGMENTS)
+    path = records(tmp_path, {"key": "k", "value": "x" * (2 << 20)})
+    change = prime(user(*fpm.sockets), "file", path)
+    assert change.left == 1
+    assert fpm.there("k1", "k73") == {"k1", "k73"}
+
+
+def test_of_two_records_of_one_key_the_later_one_counts(fpm: PhpFpm, tmp_path: Path) -> None:
+    path = records(tmp_path, {"key": "7", "value": "one"}, {"key": "7", "value": "two"})
+    change = prime(user(*fpm.sockets), "file", path)
+    assert (change.found, change.stored, change.left) == (2, 1, 0)
+    assert fpm.php("echo apcu_fetch('7');") == "two"
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
@@ -653,9 +726,30 @@ def test_what_is_no_pool_is_told(answer: bytes | None, says: str) -> None:
         clear(user(address), seconds=2.0)
 
 
+def test_a_pool_that_ends_while_it_is_written_to_does_not_end_the_hook(tmp_path: Path) -> None:
+    facts = {"pool": "www", "php": "8", "master": 1, "host": "h", "opcode": 1, "user": 1}
+
+    def answer(request: bytes) -> bytes:
+        """Tell the probe what it wants to hear, and hang up on everything else."""
+        nonce = re.search(rb"CACHEKIT_NONCE([0-9a-f]{32})", request)
+        if nonce is None or b"probe" not in request:
+            return b""
+        body = b"\r\n\r\nCACHEKIT1 %b %b" % (nonce[1], json.dumps(facts).encode())
+        return (
+            struct.pack(">BBHHxx", 1, 6, 1, len(body)) + body + struct.pack(">BBHHxx", 1, 3, 1, 0)
+        )
+
+    path = records(tmp_path, {"key": "k", "value": "x" * (8 << 20)})
+    with (
+        listener(answer) as address,
+        pytest.raises(UnreachableError, match="closed before the answer"),
+    ):
+        prime(user(address), "file", path)
+
+
 @contextmanager
-def listener(answer: bytes | None) -> Iterator[str]:
-    """Listen, read a little of each request, and answer the same to all; None keeps silent."""
+def listener(answer: Callable[[bytes], bytes] | bytes | None) -> Iterator[str]:
+    """Listen, read a little of each request, and answer; None keeps silent."""
     with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as held:
 
         def serve() -> None:
@@ -666,8 +760,8 @@ def listener(answer: bytes | None) -> Iterator[str]:
                     return
                 held.enter_context(connection)
                 if answer is not None:
-                    connection.recv(65536)
-                    connection.sendall(answer)
+                    request = connection.recv(65536)
+                    connection.sendall(answer if isinstance(answer, bytes) else answer(request))
                     connection.shutdown(socket.SHUT_RDWR)
 
         thread = threading.Thread(target=serve)
@@ -678,7 +772,7 @@ def listener(answer: bytes | None) -> Iterator[str]:
 
 
 @needs_root
-def test_mod_php_is_told(tmp_path: Path) -> None:
+def test_mod_php_is_told_in_the_place_of_fpm_or_beside_it(fpm: PhpFpm, tmp_path: Path) -> None:
     library = tmp_path / "libphp8.2.so"
     library.write_bytes(bytes(mmap.PAGESIZE))
     code = (
@@ -694,6 +788,8 @@ def test_mod_php_is_told(tmp_path: Path) -> None:
         try:
             with pytest.raises(UnreachableError, match=r"inside Apache.*graceful"):
                 clear(user("/nonexistent.sock"))
+            assert any("inside Apache" in line for line in status(user()).hazards)
+            assert not any("inside Apache" in line for line in status(user(*fpm.sockets)).hazards)
         finally:
             apache.kill()
 
@@ -723,19 +819,23 @@ def test_without_the_nonce_the_hook_is_not_there(fpm: PhpFpm) -> None:
 
 
 @needs_root
-def test_leftovers_of_killed_runs_are_swept_and_nothing_else(fpm: PhpFpm) -> None:
+@pytest.mark.parametrize("name", ["root", "www-data"])
+def test_leftovers_of_killed_runs_are_swept_and_nothing_else(fpm_with: Start, name: str) -> None:
+    fpm = fpm_with(Pool(settings={"listen.mode": "0666"}))
     home = open_directory("sweep")
+    home.chmod(0o1777)
     old, young, foreign = (home / f"cachekit-{letter * 32}" for letter in "abc")
     named = home / "cachekit-mine"
+    then = time.time() - 3600
     for directory in (old, young, foreign, named):
         directory.mkdir()
-        (directory / f"{directory.name.removeprefix('cachekit-')}.php").write_text("<?php")
-    then = time.time() - 3600
-    for directory in (old, foreign, named):
-        os.utime(directory, (then, then))
-    os.chown(foreign, 33, 33)
+        (directory / f"{'d' * 32}.php").write_text("<?php")
+        shutil.chown(directory, "nobody" if directory == foreign else name)
+        if directory != young:
+            os.utime(directory, (then, then))
     try:
-        clear(user(*fpm.sockets, tmp=str(home)))
+        as_user = f"{require_program('setpriv')} --clear-groups --reuid={name} --regid={name} php"
+        assert clear(user(*fpm.sockets, tmp=str(home), php=as_user)).evidence
         assert {path.name for path in home.iterdir()} == {young.name, foreign.name, named.name}
     finally:
         shutil.rmtree(home)
@@ -761,9 +861,49 @@ def test_a_hook_that_is_ended_tidies_up(fpm_with: Start, number: int) -> None:
             (directory,) = home.iterdir()
             (file,) = directory.iterdir()
             assert stat.S_IMODE(directory.stat().st_mode) == 0o711
+            assert file.stem == job["nonce"]
+            assert job["nonce"] not in directory.name, "others can list it"
             assert stat.S_IMODE(file.stat().st_mode) == 0o644
             hook.send_signal(number)
     home.rmdir()
+
+
+# Nodes
+
+SETTINGS = """\
+site: http://shop.example
+nodes:
+  web1: {address: "127.0.0.1", ssh: web1, groups: [web]}
+  web2: {address: "127.0.0.1", ssh: web2, groups: [web]}
+caches:
+  code: {type: apc, on: web}
+"""
+
+
+@needs_root
+@pytest.mark.end_to_end
+def test_of_two_nodes_over_ssh_one_is_down(cachekit: Cachekit, tmp_path: Path) -> None:
+    client = SshClient(tmp_path)
+    cachekit.environment.update([client.setting])
+    (cachekit.folder / "cachekit.yaml").write_text(SETTINGS)
+    path = records(tmp_path, {"key": "a", "value": "x" * 100_000}, {"key": "b", "value": 1})
+    with ExitStack() as started:
+        names = ("web1", "web2")
+        webs = [started.enter_context(Machine(name=name, client=client)) for name in names]
+        fpms = [started.enter_context(PhpFpm(machine=web)) for web in webs]
+        primed = cachekit.run("prime", "code", "--from", f"file:{path}")
+        assert primed.code == 0, primed.stdout
+        assert [fpm.there("a", "b") for fpm in fpms] == [{"a", "b"}] * 2
+        webs[1].refuse_logins()
+        cleared = cachekit.run("clear", "code", "--key", "a", "--yes", "--format", "json")
+        assert cleared.code == 1
+        outcomes = {step["place"]: step["outcome"] for step in cleared.report["steps"]}
+        assert outcomes == {"web1": "done", "web2": "failed"}
+        assert [fpm.there("a", "b") for fpm in fpms] == [{"b"}, {"a", "b"}]
+        planned = cachekit.run("plan", "clear", "code", "--everything", "--node", "web1")
+        assert planned.code == 0, planned.stdout
+        assert fpms[0].there("b")
+        assert fpms[0].restarts == 0
 
 
 # Status
@@ -792,9 +932,6 @@ def test_status_warns_of_what_is_nearly_full(fpm: PhpFpm) -> None:
 
 
 def test_status_warns_of_fragments(fpm: PhpFpm) -> None:
-    fpm.php(
-        "for ($i = 0; $i < 74; $i++) apcu_store(\"k$i\", str_repeat('x', 100000));"
-        'for ($i = 0; $i < 74; $i += 2) apcu_delete("k$i");'
-    )
+    fpm.php(FRAGMENTS)
     (hazard,) = status(user(*fpm.sockets)).hazards
     assert "fragmented" in hazard

@@ -57,8 +57,9 @@ final class Request
             $lengths = pack('NN', strlen($name) | 0x80000000, strlen($value) | 0x80000000);
             $pairs .= $lengths . $name . $value;
         }
-        $begin = self::record(self::BEGIN, pack('nCx5', 1, 0));
-        $is_open = $this->put($begin . self::record(self::PARAMS, $pairs) . self::record(self::PARAMS, ''));
+        $head = self::record(self::BEGIN, pack('nCx5', 1, 0));
+        $head .= self::record(self::PARAMS, $pairs) . self::record(self::PARAMS, '');
+        $is_open = $this->put($head);
         for ($at = 0; $is_open && $at < strlen($body); $at += self::PIECE) {
             $is_open = $this->put(self::record(self::STDIN, substr($body, $at, self::PIECE)));
         }

@@ -50,11 +50,11 @@ final class Records
     private function takes(array $read): bool
     {
         $key = $read['key'] ?? null;
-        $is_key = is_string($key) && $key !== '' && strncmp($key, $this->prefix, $this->length) === 0;
-        if (!$is_key || array_diff_key($read, $this->fields)) {
+        if (!is_string($key) || $key === '' || array_diff_key($read, $this->fields)) {
             return false;
         }
-        if (array_key_exists('value', $read) === isset($read['value_base64'])) {
+        $has_one = array_key_exists('value', $read) !== isset($read['value_base64']);
+        if (!$has_one || strncmp($key, $this->prefix, $this->length) !== 0) {
             return false;
         }
         $value = $read['value'] ?? null;
