@@ -20,7 +20,7 @@ from cachekit.caches.varnish.clearing import put_bans
 from cachekit.caches.varnish.patterns import page_of
 from cachekit.caches.varnish.port import ManagementPort
 from cachekit.caches.varnish.purging import Asked, base_url, probe, send
-from cachekit.caches.varnish.state import cli_status, counted, counters_of
+from cachekit.caches.varnish.state import cli_status, counted_bans, counters_of, status_of
 from cachekit.model import Node, NodeAddress
 from cachekit.quantities import OneOrMore
 from cachekit.scope import Kind, Scope
@@ -107,8 +107,10 @@ class Varnish:
         if port := self._port:
             with closing(port.open(place, deadline)) as cli:
                 return cli_status(cli, counters)
-        hazards = probe(place, self._calls.get(Kind.URL), conditions.site, deadline)
-        return counted(counters, details={"vcl": self.preset}, hazards=hazards)
+        hazards = list(probe(place, self._calls.get(Kind.URL), conditions.site, deadline))
+        if bans := counted_bans(counters):
+            hazards += bans.warnings
+        return status_of(counters, details={"vcl": self.preset}, hazards=tuple(hazards))
 
     @property
     def _port(self) -> ManagementPort | None:

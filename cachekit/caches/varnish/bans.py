@@ -4,6 +4,7 @@ A word says by a regular expression what an object must be: `url` and `host` of 
 `tags`, its `release`. `keys` are tags as xkey takes them. No words at all select everything.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -69,7 +70,8 @@ class Vocabulary:
         if scope.kind is Kind.EVERYTHING:
             yield {}
         elif scope.kind is Kind.RELEASE:
-            yield {"release": one_of([_fitting(literal(value)) for value in scope.values])}
+            releases = [_fitting(literal(value)) for value in scope.values]
+            yield from ({"release": one_of(piece)} for piece in pieces(releases))
         elif scope.kind is Kind.TAG:
             tags = [_fitting(literal(self._tag(value))) for value in scope.values]
             yield from ({"tags": tagged(piece, self.separators)} for piece in pieces(tags))
@@ -83,15 +85,20 @@ class Vocabulary:
 
     def _field(self, word: str) -> str:
         if word == _OTHER_RELEASE:
-            return f"obj.http.{self.headers.release} !~"
+            return f"obj.http.{self.headers.release} !="
         if self.match == "request" and word in ("host", "url"):
             return "req.url ~" if word == "url" else "req.http.host ~"
         return f"obj.http.{getattr(self.headers, word)} ~"
 
 
 def all_but(release: str) -> Words:
-    """Select what does not carry a release; what carries none is selected, too."""
-    return {_OTHER_RELEASE: one_of([literal(release)])}
+    """Select what does not carry a release; what carries none is selected, too.
+
+    That holds for `!=` alone: `!~` is false where there is no header. Raises ValueError.
+    """
+    if not re.fullmatch(r"[!#-\[\]-~]+", release):
+        raise ValueError(f"release {release}: `spare_live` takes ids of letters, digits, `-._`")
+    return {_OTHER_RELEASE: release}
 
 
 def keys(scope: Scope) -> Iterator[Words]:

@@ -16,6 +16,7 @@ _SPECIAL = frozenset(b".+*?()[]{}|^$")
 _UNSPEAKABLE = re.compile(r'\\?([\s"])')
 _STEP = re.compile(r"\\.|.", re.DOTALL)
 _URL = re.compile(rb"(?i)https?://([^/?#]*)([^#]*)")
+_UNSENDABLE = re.compile(rb"[\x00-\x20\x7f]")
 _ABSOLUTE_REGEX = re.compile(r"\^?\(*https?:", re.IGNORECASE)
 _PORT = re.compile(r"(?P<host>.*?)(?::(?P<port>\d+))?", re.DOTALL)
 
@@ -73,6 +74,8 @@ def page_of(value: str, site: str) -> Page:
     match = _URL.fullmatch(url.partition(b"#")[0])
     if match is None or not match[1] or has_userinfo(url):
         raise ValueError(f"{value}: expected a path that starts with /, or http(s)://host/path")
+    if _UNSENDABLE.search(url):
+        raise ValueError(f"{value}: write spaces as browsers send them, %20")
     if not match[1].isascii():
         raise ValueError(f"{value}: write the host as browsers send it, xn--…")
     path = match[2] if match[2].startswith(b"/") else b"/" + match[2]

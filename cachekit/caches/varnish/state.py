@@ -10,14 +10,14 @@ from cachekit.caches.varnish.cli import OK, TRUNCATED, Cli
 from cachekit.deadline import Deadline
 from cachekit.errors import CommandError, UnexpectedReplyError
 
-MANY_BANS = 1000
+# As many as a reply of the usual length still shows.
+MANY_BANS = 500
 
 _ROW = re.compile(r"(?m)^\s*\d+\.\d+\s+\d+\s+(?P<done>\S+)[ \t]*(?P<ban>.*)$")
 
 _DETAILS = {
     "uptime_seconds": "MAIN.uptime",
-    "bans_completed": "MAIN.bans_completed",
-    "bans_of_requests": "MAIN.bans_req",
+    "bans": "MAIN.bans",
     "grace_hits": "MAIN.cache_hit_grace",
     "threads": "MAIN.threads",
 }
@@ -72,12 +72,21 @@ def cli_status(cli: Cli, counters: Counters) -> Status:
     if child != "running":
         hazard = f"its child process is {child}: it serves and keeps nothing; `varnishadm start`"
         return Status(version=cli.version, items=0, details=details, hazards=(hazard,))
-    bans = ban_list(cli)
-    details["bans"] = counters.get("MAIN.bans", str(bans))
-    return counted(counters, version=cli.version, details=details, hazards=tuple(bans.warnings))
+    bans = counted_bans(counters) or ban_list(cli)
+    details["bans_waiting"] = str(bans)
+    return status_of(counters, version=cli.version, details=details, hazards=tuple(bans.warnings))
 
 
-def counted(
+def counted_bans(counters: Counters) -> BanList | None:
+    """Tell from the counters how many bans there are, however long their list is."""
+    try:
+        waiting = counters["MAIN.bans"] - counters["MAIN.bans_completed"]
+        return BanList(waiting, counters["MAIN.bans_req"], is_cut=False)
+    except KeyError:
+        return None
+
+
+def status_of(
     counters: Counters,
     *,
     version: str | None = None,
