@@ -16,7 +16,8 @@ from cachekit.errors import CommandError, UnexpectedReplyError
 from cachekit.model import shown
 
 _NOT_FOUND = (126, 127)
-# The parts of the two halves.
+_HOOK = files("cachekit.caches.apc") / "hook"
+# The parts of the two halves; pools execute the gate, which then takes in the rest.
 _NODE = ("request", "script", "sockets", "target", "compiler", "master", "main")
 _POOL = ("opcode", "records", "user", "main")
 
@@ -80,20 +81,15 @@ def program(job: dict[str, Any], steps: Sequence[Step]) -> bytes:
     for step in steps:
         written += [b"['do' => ", *_literal(step.do.encode()), b", 'body' => "]
         written += [*_literal(step.body), b"], "]
-    written += [b"], ", *_literal(pool_half()), b");\n"]
+    gate, pool = (_HOOK / "pool" / "gate.php").read_bytes(), _half("pool", _POOL)
+    written += [b"], ", *_literal(gate), b", ", *_literal(pool), b");\n"]
     return b"".join(written)
-
-
-def pool_half() -> bytes:
-    """Write the script that pools run."""
-    return _half("pool", _POOL) + b"\nPool::main();\n"
 
 
 @cache
 def _half(name: str, parts: tuple[str, ...]) -> bytes:
     """Join the parts of a half to one script."""
-    hook = files("cachekit.caches.apc") / "hook"
-    sources = [hook / "both.php", *(hook / name / f"{part}.php" for part in parts)]
+    sources = [_HOOK / "both.php", *(_HOOK / name / f"{part}.php" for part in parts)]
     return b"<?php\n" + b"".join(each.read_bytes().removeprefix(b"<?php\n") for each in sources)
 
 

@@ -13,24 +13,24 @@ final class Node
     private $script;
     private $failures = [];
 
-    public static function main(array $job, array $steps, string $pool_source)
+    public static function main(array $job, array $steps, string $gate, string $pool)
     {
         set_error_handler(function () {
             return true; // What matters is looked at where it may fail.
         });
-        $node = new self($job, $steps, $pool_source);
+        $node = new self($job, $steps, new Script($job['nonce'], $gate, $pool));
         $done = $node->run();
         $node->script->remove();
         $told = ['masters' => $done, 'failures' => $node->failures, 'notes' => $node->notes()];
         echo "\n", MARK, $job['nonce'], ' ', json($told), "\n";
     }
 
-    private function __construct(array $job, array $steps, string $pool_source)
+    private function __construct(array $job, array $steps, Script $script)
     {
         $this->job = $job;
         $this->steps = $steps;
         $this->end = microtime(true) + $job['seconds'];
-        $this->script = new Script($pool_source, $job['nonce']);
+        $this->script = $script;
     }
 
     private function run(): array

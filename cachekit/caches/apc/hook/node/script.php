@@ -9,13 +9,13 @@ final class Script
     const STALE_SECONDS = 600;
 
     public $nonce;
-    private $source;
+    private $sources;
     private $directories = [];
 
-    public function __construct(string $source, string $nonce)
+    public function __construct(string $nonce, string $gate, string $pool)
     {
-        $this->source = $source;
         $this->nonce = $nonce;
+        $this->sources = ["$nonce.php" => $gate, 'pool.php' => $pool];
         umask(0022);
         register_shutdown_function([$this, 'remove']);
         if (function_exists('pcntl_async_signals')) {
@@ -28,30 +28,36 @@ final class Script
         }
     }
 
-    /** Write it below a directory, unless that is done, and return its path. */
+    /** Write it below a directory, unless that is done, and return the path to execute. */
     public function in(string $parent): string
     {
         // The nonce stands in the name that others cannot list, not in the one that they can.
         $directory = "$parent/" . self::PREFIX . substr(hash('sha256', $this->nonce), 0, 32);
-        $file = "$directory/{$this->nonce}.php";
         if (in_array($directory, $this->directories, true)) {
             touch($directory); // Not stale while it is used.
-            return $file;
+        } else {
+            $this->make($parent, $directory);
         }
+        return "$directory/{$this->nonce}.php";
+    }
+
+    private function make(string $parent, string $directory)
+    {
         self::check($parent);
         self::sweep($parent);
         if (!@mkdir($directory, 0711)) {
             throw new Failure('unseen', "$parent cannot be written");
         }
         $this->directories[] = $directory;
-        $handle = @fopen($file, 'x');
-        $written = $handle ? fwrite($handle, $this->source) : 0;
-        if ($written !== strlen($this->source) || !fclose($handle)) {
-            throw new Failure('unseen', "$parent cannot be written; is it full?");
+        foreach ($this->sources as $name => $source) {
+            $file = @fopen("$directory/$name", 'x');
+            $written = $file ? fwrite($file, $source) : 0;
+            if ($written !== strlen($source) || !fclose($file)) {
+                throw new Failure('unseen', "$parent cannot be written; is it full?");
+            }
+            // From the future, or OPcache might keep it: for ever, where it does not look at times.
+            touch("$directory/$name", time() + 86400);
         }
-        // From the future, or OPcache might keep it: for ever, where timestamps are not validated.
-        touch($file, time() + 86400);
-        return $file;
     }
 
     public function remove()

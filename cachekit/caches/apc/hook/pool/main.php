@@ -2,18 +2,15 @@
 
 namespace Cachekit;
 
-/** What the pool's half does: answer one question, to those who know the nonce in its name. */
+/** What the pool's half does: answer one question. */
 final class Pool
 {
+    private static $files;
     private static $warning = '';
 
-    public static function main()
+    public static function main(string $nonce, string $gate)
     {
-        $nonce = basename(__FILE__, '.php');
-        if (!hash_equals($nonce, (string) ($_SERVER['CACHEKIT_NONCE'] ?? ''))) {
-            http_response_code(404);
-            return;
-        }
+        self::$files = [$gate, __FILE__];
         set_error_handler(function ($level, $message) {
             self::$warning = $message;
             return true;
@@ -25,10 +22,18 @@ final class Pool
         $answer = self::answered((string) file_get_contents('php://input'));
         header('Content-Type: application/json');
         echo MARK, $nonce, ' ', json($answer);
-        // Without file_update_protection it is cached, whatever its time says.
-        if (Opcode::trouble() === '' && opcache_is_script_cached(__FILE__)) {
-            opcache_invalidate(__FILE__, true);
+        if (Opcode::trouble() === '') {
+            // Each time wastes what they take: the gate is small, the rest is hardly ever cached.
+            foreach (array_filter(self::$files, 'opcache_is_script_cached') as $file) {
+                opcache_invalidate($file, true);
+            }
         }
+    }
+
+    /** Whether a script is of the hook itself. */
+    public static function owns(string $path): bool
+    {
+        return in_array($path, self::$files, true);
     }
 
     /** The last warning of PHP, once. */

@@ -190,8 +190,11 @@ final class Opcode
         $found = [];
         foreach (opcache_get_status(true)['scripts'] ?? [] as $script) {
             $path = $script['full_path'];
+            if (Pool::owns($path) || !isBelow($path, $paths)) {
+                continue;
+            }
             // Those that were invalidated stay listed until the next restart.
-            if ($path !== __FILE__ && isBelow($path, $paths) && opcache_is_script_cached($path)) {
+            if (opcache_is_script_cached($path)) {
                 $found[$path] = $script['memory_consumption'];
             }
         }
