@@ -41,6 +41,10 @@ SAID = {
         b"Connection to 127.0.0.1 port 2222 timed out\r\n",
         "ssh: Connection timed out during banner exchange; is it up",
     ),
+    "no configuration": (
+        b"Can't open user config file /etc/deploy/ssh: No such file or directory\r\n",
+        "ssh: Can't open user config file /etc/deploy/ssh: No such file or directory; correct CAC",
+    ),
     "something new": (b"\x1b[31mFlux capacitor\x07\r\n", r"ssh: \x1b[31mFlux capacitor\x07; try"),
     "nothing": (b"", "ssh: silence; try `ssh web1`"),
 }
@@ -62,6 +66,8 @@ def test_what_lasts(name: str) -> None:
         b"kex_exchange_identification: read: Connection reset by peer\r\n"
         b"Connection reset by 127.0.0.2 port 2222\r\n",
         b"ssh_exchange_identification: Connection closed by remote host\r\n",
+        b"mux_client_request_session: read from master failed: Broken pipe\r\n",
+        b"Control master terminated unexpectedly\r\n",
         b"Authorized use only\r\nConnection reset by 10.0.0.2 port 22\r\n",
     ],
 )

@@ -35,11 +35,15 @@ _REMEDIES = (
         r"[Bb]ad configuration|[Bb]ad (?:number|yes/no)|[Mm]issing arg",
         "correct ssh's configuration",
     ),
+    (r"Can't open user config file", "correct CACHEKIT_SSH_CONFIG"),
 )
-# sshd drops connections while too many log in (MaxStartups). These come before any login.
+# sshd drops connections while too many log in (MaxStartups), and a shared connection may be about
+# to end. Such words count only before a login, when nothing can have run.
 _PASSING = re.compile(
     r"(?:kex|ssh)_exchange_identification: (?:read: )?Connection (?:closed|reset)"
-    r"|^Connection (?:closed|reset) by \S+ port \d+$",
+    r"|^Connection (?:closed|reset) by \S+ port \d+$"
+    r"|^mux_client_\w+: .*(?:master failed|packet|exchange failed)"
+    r"|^(?:Control master terminated unexpectedly|Failed to connect to new control master)",
     re.MULTILINE,
 )
 _REFUSED = re.compile(r"open failed: connect failed: (?!open failed)([^\n]+)")
@@ -52,9 +56,14 @@ def failure_of(said: bytes, destination: str) -> Failure:
         for line in lines:
             if re.search(pattern, line):
                 return Failure(f"{_cause(line)}; {remedy.format(to=shown(destination))}")
-    last = _cause(lines[-1]) if lines else "ssh: silence"
     passes = bool(_PASSING.search("\n".join(lines)))
-    return Failure(f"{last}; try `ssh {shown(destination)}`", passes)
+    return Failure(f"{last_words(said)}; try `ssh {shown(destination)}`", passes)
+
+
+def last_words(said: bytes) -> str:
+    """Tell what came last, where what the command itself wrote may stand before it."""
+    lines = _lines(said)
+    return _cause(lines[-1]) if lines else "ssh: silence"
 
 
 def dial_failure(said: bytes, status: int | None, address: Address, destination: str) -> str | None:

@@ -44,7 +44,7 @@ class Login:
     def master(self, control: Path, deadline: Deadline) -> None:
         """Open the connection that others share, unless it is there."""
         argv = [NO_FORWARDINGS, "-fN", "--", self.destination]
-        with opening(control):
+        with opening(control, deadline):
             if not control.exists():
                 self._opened(argv, control, _is_in_the_background, deadline).end()
 
@@ -88,7 +88,7 @@ class Login:
 
     def _failure(self, client: Client) -> UnreachableError:
         status = client.status()
-        if status == SSH_FAILED:
+        if status is None or not 0 <= status < SSH_FAILED:
             failure = failure_of(client.said(), self.destination)
             kind = _TurnedAwayError if failure.passes else UnreachableError
             return kind(self.node, failure.reason)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cachekit.deadline import Deadline, DeadlineError
 from cachekit.transports.ssh.client import config_arguments
 
 _CLOSE_SECONDS = 3.0
@@ -19,7 +20,7 @@ _CLOSE_SECONDS = 3.0
 _LONGEST_NAME = "0" * (16 + 17)
 
 _lock = threading.Lock()
-_opening: dict[Path, threading.Lock] = {}
+_opening: dict[Path, threading.Semaphore] = {}
 _folder: Path | None = None
 _failed = False
 
@@ -47,12 +48,16 @@ def socket_folder() -> Path | None:
 
 
 @contextmanager
-def opening(control: Path) -> Iterator[None]:
-    """Let one thread at a time open the connection of a control socket."""
+def opening(control: Path, deadline: Deadline) -> Iterator[None]:
+    """Let one thread at a time open the connection of a control socket. Raises DeadlineError."""
     with _lock:
-        lock = _opening.setdefault(control, threading.Lock())
-    with lock:
+        turn = _opening.setdefault(control, threading.Semaphore())
+    if not turn.acquire(timeout=deadline.remaining()):
+        raise DeadlineError(f"not done within {deadline.seconds:g} s")
+    try:
         yield
+    finally:
+        turn.release()
 
 
 def close_masters() -> None:

@@ -15,7 +15,7 @@ from cachekit.model import Address, shown
 from cachekit.transports.base import Completed
 from cachekit.transports.ssh.client import Client, arguments, control_arguments
 from cachekit.transports.ssh.dialled import DialledSocket
-from cachekit.transports.ssh.failures import dial_failure, failure_of
+from cachekit.transports.ssh.failures import dial_failure, failure_of, last_words
 from cachekit.transports.ssh.login import NO_FORWARDINGS, SSH_FAILED, Login
 from cachekit.transports.ssh.masters import control_path, socket_folder
 from cachekit.transports.ssh.remote import answer, end_mark, program
@@ -50,7 +50,11 @@ class Ssh:
             dialled = self._dial_path(address, deadline)
         else:
             dialled = self._dial_port(address, deadline)
-        dialled.settimeout(deadline.remaining())
+        try:
+            dialled.settimeout(deadline.remaining())
+        except DeadlineError:
+            dialled.close()
+            raise
         return dialled
 
     @property
@@ -81,8 +85,8 @@ class Ssh:
         return Completed(found.status, found.stdout, client.said(noise))
 
     def _why_ended(self, client: Client, status: int | None) -> str:
-        if status == SSH_FAILED and client.said():
-            return failure_of(client.said(), self.destination).reason
+        if status == SSH_FAILED:
+            return last_words(client.said())
         return f"the connection was lost (ssh ended with {status})"
 
     def _unknown(self, argv: Sequence[str], reason: str) -> UnreachableError:
@@ -108,10 +112,13 @@ class Ssh:
     def _dial_path(self, address: Address, deadline: Deadline) -> socket.socket:
         """Forward a local socket, by a connection of its own: a master would keep the cause."""
         folder = socket_folder()
-        if folder is None or _NOT_FORWARDED.search(address.unix_path):
-            raise UnreachableError(self.node, f"{address} cannot be forwarded over ssh")
+        if folder is None:
+            raise UnreachableError(self.node, f"{address}: no socket can be made in /tmp here")
+        if _NOT_FORWARDED.search(address.unix_path):
+            raise UnreachableError(self.node, f"{address} cannot be forwarded: rename it")
         local = folder / f"dial-{next(_numbers)}"
-        client = self._login.shell(["-L", f"{local}:{address.unix_path}"], None, deadline)
+        forwarding = ["-oClearAllForwardings=no", "-L", f"{local}:{address.unix_path}"]
+        client = self._login.shell(forwarding, None, deadline)
         connection = socket.socket(socket.AF_UNIX)
         try:
             connection.connect(str(local))
