@@ -28,6 +28,7 @@ NAMES = (
     "apc",
     "redis",
     "ssh_nodes",
+    "varnish",
 )
 
 
