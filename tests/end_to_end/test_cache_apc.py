@@ -27,6 +27,7 @@ from cachekit.caches import apc as package
 from cachekit.caches.apc import Apc
 from cachekit.caches.apc.call import program
 from cachekit.caches.base import Change, Conditions, Filling, Place, Status, Survey
+from cachekit.caches.namespace import prefix_of
 from cachekit.deadline import Deadline
 from cachekit.errors import (
     CachekitError,
@@ -192,12 +193,27 @@ class Contained(PhpFpm):
         return ["--uts", "--pid", "--fork", "--kill-child", "sh", "-c", named]
 
 
-def test_a_glob_of_sockets_and_a_prefix(fpm: PhpFpm) -> None:
+def test_a_glob_of_sockets_and_a_namespace(fpm: PhpFpm) -> None:
     fpm.put("shop:a", "blog:b")
-    apc = user(f"{fpm.data_dir}/*.sock", prefix="shop:")
+    apc = user(f"{fpm.data_dir}/*.sock", namespace="shop:")
     assert clear(apc).removed == 1
     assert fpm.there("shop:a", "blog:b") == {"blog:b"}
     assert "outside" in apc.refusal(Scope(Kind.KEY, ("blog:b",)), conditions())
+
+
+def test_releases_have_keys_of_their_own(fpm: PhpFpm, tmp_path: Path) -> None:
+    apc = user(*fpm.sockets, namespace="shop:{release}:")
+    path = records(tmp_path, {"key": "shop:{release}:menu", "value": 1})
+    with pytest.raises(RefusedError, match="which release"):
+        prime(apc, "file", path)
+    for release in ("r1", "r2"):
+        assert prime(apc, "file", path, release=release).stored == 1
+    old, new = (prefix_of(apc.namespace, release) + "menu" for release in ("r1", "r2"))
+    assert fpm.there(old, new) == {old, new}
+    old_release = Scope(Kind.RELEASE, ("r1",))
+    assert "rollback" in apc.refusal(old_release, conditions(release="r2", previous="r1"))
+    assert clear(apc, old_release, release="r2").removed == 1
+    assert fpm.there(old, new) == {new}
 
 
 @needs_root
@@ -528,7 +544,7 @@ def test_records_are_read_by_pages_as_what_they_were(fpm: PhpFpm, tmp_path: Path
 def test_every_master_gets_every_record(fpm_with: Start, tmp_path: Path) -> None:
     one, two = fpm_with(), fpm_with()
     path = records(tmp_path, *({"key": f"k{n}", "value": "x" * 500} for n in range(2000)))
-    change = prime(user(*one.sockets, *two.sockets, prefix="k"), "command", f"cat {path}")
+    change = prime(user(*one.sockets, *two.sockets, namespace="k"), "command", f"cat {path}")
     assert (change.found, change.stored, change.left) == (4000, 4000, 0)
     assert one.there("k1999")
     assert two.there("k0")
@@ -604,7 +620,7 @@ def test_of_two_records_of_one_key_the_later_one_counts(fpm: PhpFpm, tmp_path: P
         ('{"key": "a", "value": 1, "ttl": 1, "expires_at": 1}', "expected one of `ttl`"),
         ('["a", 1]', "expected a JSON object"),
         ('{"key": "a", "value": 1', "delimiter"),
-        ('{"key": "b", "value": 1}', "key 'b' does not start with 'a'"),
+        ('{"key": "b", "value": 1}', "the key b is outside of the namespace a"),
     ],
 )
 def test_a_record_that_cannot_be_stored_is_named_and_none_is_stored(
@@ -613,7 +629,7 @@ def test_a_record_that_cannot_be_stored_is_named_and_none_is_stored(
     path = tmp_path / "records.jsonl"
     path.write_text('{"cachekit": 1}\n{"key": "a1", "value": 1}\n\n' + line)
     with pytest.raises(SourceError, match=rf"records\.jsonl:4: .*{re.escape(says)}"):
-        prime(user(*fpm.sockets, prefix="a"), "file", path)
+        prime(user(*fpm.sockets, namespace="a"), "file", path)
     assert not fpm.there("a1")
 
 

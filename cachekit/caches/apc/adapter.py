@@ -21,7 +21,7 @@ from cachekit.caches.base import (
     Survey,
     on_nodes,
 )
-from cachekit.caches.namespace import literal_start
+from cachekit.caches.namespace import fixed_part, namespace_refusal, prefix_of
 from cachekit.model import Node, parse_address
 from cachekit.quantities import OneOrMore, Share
 from cachekit.scope import Kind, Scope
@@ -29,7 +29,7 @@ from cachekit.scope import Kind, Scope
 Segment = Literal["opcode", "user"]
 
 _LAYERS: Mapping[str, int] = {"opcode": 20, "user": 35}
-_BY_KEY = frozenset({Kind.KEY, Kind.PREFIX, Kind.GLOB})
+_BY_KEY = frozenset({Kind.RELEASE, Kind.KEY, Kind.PREFIX, Kind.GLOB})
 _TAKES: Mapping[str, frozenset[Kind]] = {
     "opcode": frozenset({Kind.EVERYTHING, Kind.PATH}),
     "user": frozenset({Kind.EVERYTHING}) | _BY_KEY,
@@ -46,10 +46,11 @@ class Apc:
 
     `sockets` are paths, globs or host:port on the node; without them, all php-fpm there is found.
     `php` is the PHP of the command line that talks to them, `sudo -n -u www-data php` where rights
-    are wanting; the hook lies in `tmp` meanwhile, which the pools must be able to read. `prefix`
-    is what APCu's keys start with: no others are touched. `reload_command` takes the place of
-    opcache_reset(). `clear_command` and `prime_command` are arguments of `php`, run on the node
-    after a clear of everything and after a prime.
+    are wanting; the hook lies in `tmp` meanwhile, which the pools must be able to read.
+    `namespace` is what APCu's keys start with, `{release}` in it the token of a release: no others
+    are touched. `reload_command` takes the place of opcache_reset(). `clear_command` and
+    `prime_command` are arguments of `php`, run on the node after a clear of everything and after a
+    prime.
     """
 
     scopes: ClassVar[frozenset[Kind]] = _TAKES["opcode"] | _TAKES["user"]
@@ -59,7 +60,7 @@ class Apc:
     sockets: OneOrMore[str] = ()
     segments: OneOrMore[Segment] = ("opcode", "user")
     php: str = "php"
-    prefix: str = ""
+    namespace: str = ""
     overwrite: bool = False
     tmp: str | None = None
     reload_command: OneOrMore[str] = ()
@@ -114,19 +115,14 @@ class Apc:
         return on_nodes(self.on, nodes)
 
     def refusal(self, scope: Scope, conditions: Conditions) -> str:
-        """Refuse what its segments do not take, or what is outside of the prefix."""
+        """Refuse what its segments do not take, and what is outside of the namespace."""
         if not self._fitting(scope):
             return f"{NOT_APPLICABLE}the segment {self.segments[0]} takes no --{scope.kind}"
-        for value in scope.values:
-            if scope.kind is Kind.PATH and (reason := _path_refusal(value)):
-                return f"--path {value}: {reason}"
-            literal = literal_start(value) if scope.kind is Kind.GLOB else value
-            if scope.kind in _BY_KEY and not literal.startswith(self.prefix):
-                return (
-                    f"--{scope.kind} {value} is outside of what the cache's prefix"
-                    f" {self.prefix!r} selects"
-                )
-        return ""
+        if scope.kind is Kind.PATH:
+            reasons = {value: _path_refusal(value) for value in scope.values}
+            return next((f"--path {path}: {why}" for path, why in reasons.items() if why), "")
+        # The memory is of the node's own pools, and a survey names them: no store of others.
+        return namespace_refusal(self.namespace, scope, conditions, exclusive=True)
 
     def clear(self, place: Place, scope: Scope, conditions: Conditions) -> Change:
         """Restart or invalidate OPcache, clear or delete from APCu, and look what is left."""
@@ -151,12 +147,12 @@ class Apc:
 
     def prime(self, places: Sequence[Place], filling: Filling, conditions: Conditions) -> Change:
         """Compile files that are on the node into OPcache, or store records in APCu."""
-        (place,), deadline = places, conditions.deadline
+        (place,) = places
         if filling.kind == "path":
-            change = compile_files(self._hook, place, filling, deadline)
+            change = compile_files(self._hook, place, filling, conditions.deadline)
         else:
-            storing = Storing(filling, self.prefix, self.overwrite, conditions.force)
-            change = storing.store(self._hook, place, deadline)
+            storing = Storing(filling, self.namespace, self.overwrite, conditions)
+            change = storing.store(self._hook, place)
         return self._then(self.prime_command, change, place, conditions)
 
     @property
@@ -190,7 +186,11 @@ class Apc:
     def _keys(self, scope: Scope) -> dict[str, list[str]]:
         """Say to the hook which keys are meant; nothing for all that there are."""
         if scope.kind is Kind.EVERYTHING:
-            return {"prefixes": [encoded(self.prefix)]} if self.prefix else {}
+            prefix = fixed_part(self.namespace)
+            return {"prefixes": [encoded(prefix)]} if prefix else {}
+        if scope.kind is Kind.RELEASE:
+            releases = (prefix_of(self.namespace, value) for value in scope.values)
+            return {"prefixes": [encoded(prefix) for prefix in releases]}
         if scope.kind is Kind.GLOB:
             return {"patterns": [encoded(_pcre(value)) for value in scope.values]}
         name = "keys" if scope.kind is Kind.KEY else "prefixes"

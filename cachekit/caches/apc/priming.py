@@ -8,7 +8,8 @@ from functools import partial
 from cachekit.caches.apc import changes
 from cachekit.caches.apc.call import Hook, Step, encoded
 from cachekit.caches.apc.reply import Master, UnprovenError
-from cachekit.caches.base import Change, Filling, Place
+from cachekit.caches.base import Change, Conditions, Filling, Place
+from cachekit.caches.namespace import PLACEHOLDER, prefix_of, release_token
 from cachekit.caches.records import parse_records, read_blocks
 from cachekit.deadline import Deadline
 from cachekit.errors import RefusedError, SourceError
@@ -51,17 +52,20 @@ class Storing:
     """
 
     filling: Filling
-    prefix: str
+    namespace: str
     overwrite: bool
-    force: bool
+    conditions: Conditions
     _wanted: int = field(default=0, init=False)
     _there: int = field(default=0, init=False)
     _expunges: dict[int, int] = field(default_factory=dict, init=False)
 
-    def store(self, hook: Hook, place: Place, deadline: Deadline) -> Change:
+    def store(self, hook: Hook, place: Place) -> Change:
         """Store all records, and look for every key. Raises CachekitError."""
+        if PLACEHOLDER in self.namespace and not self.conditions.release:
+            raise RefusedError(place.name, "which release? set `release:`, or give --live")
+        deadline = self.conditions.deadline
         done = [Change(found=0, stored=0, present=0, skipped=0, left=0)]
-        for run in _runs(self._batches(deadline)):
+        for run in _runs(self._batches()):
             reply = hook.ask(place, [self._step(batch) for batch in run], deadline)
             done.append(changes.changed(reply, partial(self._stored, run)))
         total = changes.total(done)
@@ -71,9 +75,13 @@ class Storing:
             warnings=tuple(dict.fromkeys(total.warnings)),
         )
 
-    def _batches(self, deadline: Deadline) -> Iterator[Batch]:
+    @property
+    def _prefix(self) -> str:
+        return prefix_of(self.namespace, self.conditions.release)
+
+    def _batches(self) -> Iterator[Batch]:
         first = 1
-        for lines in read_blocks(self.filling, deadline, REQUEST_BYTES):
+        for lines in read_blocks(self.filling, self.conditions.deadline, REQUEST_BYTES):
             yield Batch(first, self._without_header(lines) if first == 1 else lines)
             first += lines.count(b"\n")
 
@@ -85,9 +93,10 @@ class Storing:
     def _step(self, batch: Batch) -> Step:
         asked = {
             "op": "user.store",
-            "prefix": encoded(self.prefix),
+            "prefix": encoded(self._prefix),
+            "release": release_token(self.conditions.release),
             "overwrite": self.overwrite,
-            "force": self.force,
+            "force": self.conditions.force,
         }
         return Step("ask", b"%b\n%b" % (json.dumps(asked).encode(), batch.lines))
 
@@ -116,8 +125,13 @@ class Storing:
         line, at = batch.lines.split(b"\n")[number], batch.first + number
         (record,) = parse_records([line], str(self.filling), at)
         where = f"{self.filling}:{at}"
-        if not record.key.startswith(self.prefix):
-            return SourceError(where, f"key {record.key!r} does not start with {self.prefix!r}")
+        key = record.key.replace(PLACEHOLDER, release_token(self.conditions.release))
+        if not key.startswith(self._prefix):
+            return SourceError(
+                where,
+                f"the key {shown(record.key)} is outside of the namespace {self.namespace}; records"
+                " name keys as they are stored, and {release} in them is the live release",
+            )
         return SourceError(where, f"PHP cannot read this record: {shown(repr(line[:100]))}")
 
     def _check_expunges(self, master: Master) -> None:

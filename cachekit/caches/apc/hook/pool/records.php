@@ -10,6 +10,7 @@ use function is_float;
 use function is_int;
 use function is_string;
 use function json_decode;
+use function str_replace;
 use function strncmp;
 
 /** Prime records, read from JSON lines; what is wrong with one is for the sender to say. */
@@ -28,12 +29,15 @@ final class Records
     /** The first line that is no record, counted from 0. */
     public $bad = null;
 
+    private $release;
     private $prefix;
     private $length;
     private $fields;
 
-    public function __construct(array $lines, string $prefix)
+    /** `{release}` in keys is the token of a release. */
+    public function __construct(array $lines, string $prefix, string $release)
     {
+        $this->release = $release;
         $this->prefix = $prefix;
         $this->length = strlen($prefix);
         $this->fields = array_flip(self::FIELDS);
@@ -53,6 +57,7 @@ final class Records
         if (!is_string($key) || $key === '' || array_diff_key($read, $this->fields)) {
             return false;
         }
+        $key = str_replace('{release}', $this->release, $key);
         $has_one = array_key_exists('value', $read) !== isset($read['value_base64']);
         if (!$has_one || strncmp($key, $this->prefix, $this->length) !== 0) {
             return false;

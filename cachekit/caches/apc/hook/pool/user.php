@@ -173,7 +173,7 @@ final class User
     public function store(array $asked, array $lines): array
     {
         $expunges = apcu_cache_info(true)['expunges'];
-        $records = new Records($lines, base64_decode($asked['prefix']));
+        $records = new Records($lines, base64_decode($asked['prefix']), $asked['release']);
         if ($records->bad !== null) {
             return ['bad' => $records->bad];
         }
