@@ -207,20 +207,23 @@ def test_a_link_that_hangs(ssh_node: StartNode, address: Address) -> None:
     assert not is_there(connection.pid)
 
 
-def test_tls_takes_the_socket_over(ssh_node: StartNode, authority: Authority) -> None:
+@pytest.mark.parametrize("closed", ["both", "the outer one"])
+def test_tls_takes_the_socket_over(ssh_node: StartNode, authority: Authority, closed: str) -> None:
     context = ssl.create_default_context(cafile=str(authority.ca_file))
     with StaticNginx(tls=authority.certificate("shop.example"), http2=False) as nginx:
-        plain = Ssh("web", ssh_node().name).dial(
-            parse_address(nginx.tls_address), deadline=Deadline(60)
-        )
+        address = parse_address(nginx.tls_address)
+        plain = Ssh("web", ssh_node().name).dial(address, deadline=Deadline(60))
         assert isinstance(plain, DialledSocket)
-        pid = plain.pid
+        pid, close_plain = plain.pid, plain.close if closed == "both" else None
         with context.wrap_socket(plain, server_hostname="shop.example") as connection:
             del plain
             connection.sendall(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")
             assert connection.recv(15) == b"HTTP/1.1 200 OK"
             assert is_there(pid)
-        assert wait_until(lambda: not is_there(pid))
+        if close_plain:
+            close_plain()
+            assert not is_there(pid)
+        assert wait_until(lambda: not is_there(pid), 20)
 
 
 @pytest.mark.parametrize("path", ["/run/a:b.sock", "/run/%h.sock", "/run/${HOME}.sock", "/run/a b"])

@@ -57,10 +57,11 @@ class DialledSocket(socket.socket):
     def close(self) -> None:
         """Close the connection and end its process."""
         super().close()
-        self._end()
+        self._end.detach()
+        self._client.end()
 
     def detach(self) -> int:
-        """Hand the descriptor over, as to TLS; when that is closed, ssh ends by itself."""
+        """Hand the descriptor over, as to TLS; ssh ends when that is closed, or this is."""
         if self._end.detach():
             threading.Thread(target=self._client.reap, daemon=True).start()
         return super().detach()
