@@ -618,7 +618,9 @@ def test_a_donor_that_is_newer_is_read_by_type(
             change = prime(cache_of(server), donor(source), conditions)
             assert counts(change) == (8, 6, 1, 0, 1)
             assert "a stream cannot be copied to an older redis" in change.warnings[0]
-            assert contents(here, key("")) == contents(there, "old:")
+            copied, wanted = contents(here, key("")), contents(there, "old:")
+            assert copied.pop("expiry") == pytest.approx(wanted.pop("expiry"), abs=5000)
+            assert copied == wanted
             assert here.lrange(key("both"), 0, -1) == [b"newer"]
             assert len(server.names()) == 7
             change = prime(cache_of(server, overwrite=True), donor(source), conditions)

@@ -10,10 +10,11 @@ from cachekit.caches.base import Change, Conditions, Filling, Place, Status, Sur
 from cachekit.caches.namespace import PLACEHOLDER, fixed_part, namespace_refusal, prefix_of
 from cachekit.caches.redis.clearing import clear_keys, clear_selected, clear_tags
 from cachekit.caches.redis.connection import Access
-from cachekit.caches.redis.donor import Copies, Rewrite, pairs
+from cachekit.caches.redis.donor import Copies, pairs
 from cachekit.caches.redis.keyspace import listed, selection_of, text, total, wire
 from cachekit.caches.redis.loading import check_room, loaded, size_of_file
 from cachekit.caches.redis.priming import Tally, fill
+from cachekit.caches.redis.reading import Rewrite
 from cachekit.caches.redis.state import status_of
 from cachekit.caches.redis.store import Store, infos, opened
 from cachekit.caches.redis.tags import TagSet

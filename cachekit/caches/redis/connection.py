@@ -73,20 +73,36 @@ class Connection:
         return reply
 
     def pipeline(self, commands: Sequence[Command]) -> list[Reply]:
-        """Send commands at once and give their replies in order, refusals as ReplyErrors.
+        """Send commands at once and give their replies in order, refusals as ReplyErrors."""
+        self.send(commands)
+        return self.receive(len(commands))
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """Send commands, whose replies are received later; redis works on them meanwhile.
 
         Redis reads on while its replies wait, so neither side can block the other.
         """
         with self._translated():
             self._set_timeout()
             self._socket.sendall(b"".join(map(_packed, commands)))
-            return [self._receive() for _ in commands]
+
+    def receive(self, count: int) -> list[Reply]:
+        """Give the next replies in order, refusals as ReplyErrors."""
+        with self._translated():
+            return [self._receive() for _ in range(count)]
 
     def check(self, *replies: Reply) -> None:
         """Raise RefusedError if one of the replies is a refusal."""
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
                 raise refusal(self._where, str(reply))
+
+    def number(self, reply: Reply) -> int:
+        """Read a reply that is a number. Raises RefusedError, UnexpectedReplyError."""
+        self.check(reply)
+        if not isinstance(reply, int):
+            raise UnexpectedReplyError(self._where, f"redis answers {reply!r:.80} for a number")
+        return reply
 
     def unexpected(self, command: str, reply: Reply) -> UnexpectedReplyError:
         """Make the error for a reply that does not fit its command."""

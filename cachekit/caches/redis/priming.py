@@ -1,6 +1,6 @@
 """Storing many entries, each batch looked up afterwards."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import hiredis
@@ -73,6 +73,8 @@ class Shelf:
         self._batch: list[Item] = []
         self._size = 0
         self._batches = 0
+        self._sent: list[Item] = []
+        self._sent_at = 0
 
     def put(self, item: Item) -> None:
         """Take one entry; it is written with the next full batch."""
@@ -82,23 +84,27 @@ class Shelf:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is waiting, and look it up. Raises RefusedError where the server evicts."""
+        """Write what is waiting. Raises RefusedError where the server evicts.
+
+        What redis says to it is read when the next batch is there: meanwhile that one is made.
+        """
+        self._settle()
         now = now_ms()
         batch, self._batch, self._size = self._batch, [], 0
         alive = [item for item in batch if item.expires_ms is None or item.expires_ms > now]
         self._tally.skipped += len(batch) - len(alive)
-        plain = [item for item in alive if not item.is_collection]
-        self._write(plain, now)
         for item in alive:
             if item.is_collection:
                 reply = self._writer.store_collection(item)
                 self._judge(item, reply, self._server.ask("PTTL", item.key), now)
+        self._send([item for item in alive if not item.is_collection], now)
         self._batches += 1
         if self._batches % _WATCH_EVERY == 0:
             self.watch()
 
     def watch(self) -> int:
         """Count what the server threw out since the start. Raises RefusedError, unless forced."""
+        self._settle()
         evicted = number(self._server.info(), "evicted_keys") - self._evicted
         if evicted and not self._force:
             raise RefusedError(
@@ -108,12 +114,18 @@ class Shelf:
             )
         return evicted
 
-    def _write(self, items: Sequence[Item], now: int) -> None:
+    def _send(self, items: list[Item], now: int) -> None:
         writes = [self._writer.command(item, now) for item in items]
         looks = [("PTTL", item.key) for item in items]
-        replies = self._server.pipeline([*writes, *looks])
+        self._server.send([*writes, *looks])
+        self._sent, self._sent_at = items, now
+
+    def _settle(self) -> None:
+        """Count what was sent last."""
+        items, self._sent = self._sent, []
+        replies = self._server.receive(2 * len(items))
         for item, wrote, ttl in zip(items, replies, replies[len(items) :], strict=False):
-            self._judge(item, wrote, ttl, now)
+            self._judge(item, wrote, ttl, self._sent_at)
 
     def _judge(self, item: Item, wrote: Reply, ttl: Reply, now: int) -> None:
         """Count one entry by what redis said to it, and by what is there."""

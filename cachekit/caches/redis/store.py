@@ -64,14 +64,13 @@ class Store:
         Raises RefusedError for keys of a slot that moves.
         """
         held = self.by_owner(keys)
-        return sum(sum(_counts(server, self._unlinks(mine))) for server, mine in held.items())
+        return sum(sum(_counts(server, self.unlinks(mine))) for server, mine in held.items())
 
-    def unlink_listed(self, primary: Connection, keys: Sequence[bytes]) -> int:
-        """Unlink keys that one server has listed; count those that were there.
-
-        Keys of a slot that moves are left out: whoever lists again finds them.
-        """
-        return sum(_counts(primary, self._unlinks(keys), passing_over_moved=True))
+    def unlinks(self, keys: Sequence[bytes]) -> list[Command]:
+        """Give the commands that unlink keys of one server; each tells how many were there."""
+        # In a cluster one command takes keys of one slot only.
+        at_once = 1 if self.is_cluster else _UNLINKED_AT_ONCE
+        return [("UNLINK", *keys[at : at + at_once]) for at in range(0, len(keys), at_once)]
 
     def present(self, keys: Iterable[bytes]) -> list[bytes]:
         """Tell which of the keys are there. Raises RefusedError for keys of a slot that moves."""
@@ -80,11 +79,6 @@ class Store:
             counts = _counts(primary, [("EXISTS", key) for key in mine])
             there += [key for key, count in zip(mine, counts, strict=True) if count]
         return there
-
-    def _unlinks(self, keys: Sequence[bytes]) -> list[Command]:
-        # In a cluster one command takes keys of one slot only.
-        at_once = 1 if self.is_cluster else _UNLINKED_AT_ONCE
-        return [("UNLINK", *keys[at : at + at_once]) for at in range(0, len(keys), at_once)]
 
 
 @contextmanager
@@ -147,20 +141,13 @@ def _seed(place: Place, connect: Callable[[Address], Connection]) -> Connection:
     raise UnreachableError(place.name, f"no seed answers: {'; '.join(silent)}")
 
 
-def _counts(
-    primary: Connection, commands: Sequence[Command], *, passing_over_moved: bool = False
-) -> Iterator[int]:
+def is_elsewhere(reply: Reply) -> bool:
+    """Whether a command was refused because its slot moves, or has moved, to another server."""
+    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_ELSEWHERE)
+
+
+def _counts(primary: Connection, commands: Sequence[Command]) -> Iterator[int]:
     """Give the numbers that redis answers. Raises RefusedError where it refuses."""
     for at in range(0, len(commands), _PIPELINED):
         for reply in primary.pipeline(commands[at : at + _PIPELINED]):
-            if isinstance(reply, int):
-                yield reply
-            elif passing_over_moved and _is_elsewhere(reply):
-                yield 0
-            else:
-                primary.check(reply)
-                raise primary.unexpected(str(commands[at][0]), reply)
-
-
-def _is_elsewhere(reply: Reply) -> bool:
-    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_ELSEWHERE)
+            yield primary.number(reply)
