@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent / "cachekit"
 ORDER = (
     ("errors", "quantities", "deadline"),
     ("model", "scope", "lock"),
-    ("replay", "control", "transports"),
+    ("replay", "transports"),
     ("sources.base", "caches.base", "registry"),
     ("results", "events", "outcomes"),
     ("caches", "sources"),
@@ -28,9 +28,6 @@ ORDER = (
     ("__main__",),
 )
 
-# `control` stores what it fetches as sources want it, which is a plain file.
-EXCEPTIONS = {("control", "sources.base")}
-
 FENCES = {
     "click": {"cli"},
     "rich": {"cli"},
@@ -38,7 +35,6 @@ FENCES = {
     "pydantic": {"config"},
     "pydantic_core": {"config"},
     "pycurl": {"replay"},
-    "httpx": {"control"},
     "lxml": {"sources"},
     "hdrh": {"warming"},
     "pymemcache": {"caches"},
@@ -77,7 +73,7 @@ def test_imports_run_one_way() -> None:
         f"{name} imports {target}"
         for name, tree in modules()
         for target in sorted({i.removeprefix("cachekit.") for i in imported(tree)} & known)
-        if rank(target) > rank(name) and (name, target) not in EXCEPTIONS and name != "__init__"
+        if rank(target) > rank(name) and name != "__init__"
     ]
     assert not wrong
 
@@ -116,5 +112,5 @@ def loaded(*arguments: str) -> set[str]:
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("warm", "--help")])
 def test_help_and_import_are_cheap(arguments: tuple[str, ...]) -> None:
-    heavy = {"httpx", "pydantic", "rich", "pycurl", "lxml", "yaml", "hdrh", "ssl"}
+    heavy = {"pydantic", "rich", "pycurl", "lxml", "yaml", "hdrh", "ssl"}
     assert not loaded(*arguments) & heavy

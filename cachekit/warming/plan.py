@@ -3,21 +3,20 @@
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from cachekit.errors import ConfigError
 from cachekit.model import PLAIN, Node, Site, Traits, Variant, shown, shown_url
-from cachekit.replay import Terms
+from cachekit.replay import Terms, public_route, route_to
 from cachekit.results import PlanFacts
 from cachekit.settings import Settings, WarmList, WarmSettings
 from cachekit.sources.base import Surroundings
 from cachekit.warming.collect import UrlSet, collect, stream
-from cachekit.warming.fetch import through
+from cachekit.warming.fetch import Fetch
 from cachekit.warming.stop import Stop
 
 _EXAMPLES = 10
@@ -118,7 +117,7 @@ def plan_warm(  # noqa: PLR0913 - what can be chosen of the settings
     chosen_variants = tuple(_chosen(settings.warm.variants, variants, "variant").values())
     surroundings = Surroundings(
         site=site,
-        fetch=_fetcher(settings, site, chosen_nodes, stop or Stop(settings.warm.budget)),
+        fetch=_fetch(settings, site, chosen_nodes, stop or Stop(settings.warm.budget)),
         stdin=stdin or sys.stdin.buffer,
     )
     urls = _collect(settings.warm, chosen_lists, surroundings, spool)
@@ -180,16 +179,21 @@ def _chosen(
     return {name: available[name] for name in names}
 
 
-def _fetcher(
-    settings: Settings, site: Site, nodes: Sequence[Node], stop: Stop
-) -> Callable[[str], BinaryIO]:
+def _fetch(settings: Settings, site: Site, nodes: Sequence[Node], stop: Stop) -> Fetch:
     if settings.warm.public_sitemap:
-        from cachekit.control import fetch_public
-
-        return partial(fetch_public, timeout=settings.warm.timeout)
+        routes = {"from the public site": public_route()}
+    else:
+        routes = {f"through node {node.name}": route_to(node, site) for node in nodes}
     # Only gzip: sitemaps are decoded here, and every server has it.
     plain = Variant(name="", headers={"Accept-Encoding": "gzip"})
-    return through(nodes, site, terms_of(settings), header_lines(settings, plain, PLAIN), stop)
+    return Fetch(
+        routes=routes,
+        site=site,
+        terms=terms_of(settings),
+        headers=header_lines(settings, plain, PLAIN),
+        retries=settings.warm.retries,
+        stop=stop,
+    )
 
 
 def _collect(

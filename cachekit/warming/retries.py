@@ -23,19 +23,18 @@ class Retries:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._random = random.Random()  # noqa: S311 - jitter, not a secret
 
     def after(self, response: Response, target: Target, now: float) -> bool:
         """Queue the target again if it is worth it, and say whether it is."""
         lane, overloaded = target.way.lane, response.status in OVERLOADED
         if overloaded or response.fault in TIMED_OUT:
             lane.concurrency.dropped()
-        pause = min(response.retry_after, _LONGEST_PAUSE_SECONDS) if overloaded else 0.0
+        pause = pause_asked_for(response)
         if pause:
             lane.pause(now + pause)
         if not worth_retrying(response) or target.retries >= self._most or lane.abandoned:
             return False
-        delay = _FIRST_BACKOFF_SECONDS * 2**target.retries * self._random.uniform(0.5, 1.5)
+        delay = backoff(target.retries)
         target.retries += 1
         target.restart(target.url)
         lane.retry(target, now + max(pause, delay))
@@ -47,3 +46,15 @@ def worth_retrying(response: Response) -> bool:
     if response.fault is not None:
         return response.fault in (Fault.CONNECT, Fault.CONNECT_TIMEOUT)
     return response.status in RETRIED
+
+
+def backoff(retries: int) -> float:
+    """Give the seconds to wait before one more retry: 0.25, 0.5, 1 ..., with jitter."""
+    jitter = random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+    return _FIRST_BACKOFF_SECONDS * 2**retries * jitter
+
+
+def pause_asked_for(response: Response) -> float:
+    """Give the Retry-After of an overloaded node in seconds, as far as it is borne."""
+    overloaded = response.status in OVERLOADED
+    return min(response.retry_after, _LONGEST_PAUSE_SECONDS) if overloaded else 0.0
