@@ -97,24 +97,30 @@ def make_root(path: str, owner: "str | None") -> None:
     """Make the directory of a cache, with its marker. Raises MissingError without its parent."""
     full = os.path.realpath(os.path.dirname(raw(path))) + b"/" + os.path.basename(raw(path))
     _check_path(full)
+    user = None if owner is None else _user(owner)
     try:
         os.mkdir(full, 0o755)
     except FileNotFoundError:
         raise MissingError(f"there is no directory {text(os.path.dirname(full))}") from None
     fd = os.open(full, DIRECTORY)
     os.close(write_file(fd, MARKER, b""))
-    if owner is not None:
-        user = pwd.getpwuid(int(owner)) if owner.isdigit() else pwd.getpwnam(owner)
+    if user is not None:
         os.chown(fd, user.pw_uid, user.pw_gid)
     os.close(fd)
+
+
+def _user(owner: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwuid(int(owner)) if owner.isdigit() else pwd.getpwnam(owner)
+    except KeyError:
+        raise RefusedError(f"owner: no user is called {owner} there") from None
 
 
 def _check_path(full: bytes) -> None:
     reason = system_reason(text(full))
     if reason:
         raise RefusedError(f"{text(full)} {reason}")
-    home = os.path.realpath(raw(pwd.getpwuid(os.geteuid()).pw_dir))
-    if (home + b"/").startswith(full + b"/"):
+    if (_home() + b"/").startswith(full + b"/"):
         raise RefusedError(f"{text(full)} is a home directory")
     for mount in _mounts():
         if (mount + b"/").startswith(full + b"/"):
@@ -122,6 +128,14 @@ def _check_path(full: bytes) -> None:
             if mount != full:
                 message = "%s is a mount inside the cache; unmount it, or move the cache"
             raise RefusedError(message % text(mount))
+
+
+def _home() -> bytes:
+    try:
+        return os.path.realpath(raw(pwd.getpwuid(os.geteuid()).pw_dir))
+    except KeyError:
+        # In containers, programs may run as a number that is nobody.
+        return b""
 
 
 def _mounts() -> "list[bytes]":

@@ -23,7 +23,8 @@ sub check_path {
     my $full = shift;
     my $reason = system_reason($full);
     refuse("$full $reason") if $reason;
-    my $home = (getpwuid $>)[7];
+    # In containers, programs may run as a number that is nobody.
+    my $home = (getpwuid $>)[7] || "";
     refuse("$full is a home directory") if index("$home/", "$full/") == 0;
     for my $mount (grep { index("$_/", "$full/") == 0 } mounts()) {
         refuse("$mount is a mount; name a directory below it as the cache") if $mount eq $full;
@@ -59,14 +60,16 @@ sub open_root {
 # Make the directory of a cache, with its marker.
 sub make_root {
     my ($parent, $name, $full) = enter_parent();
+    my ($uid, $gid) = (-1, -1);
+    if (defined(my $owner = $JOB{owner})) {
+        ($uid, $gid) = ($owner =~ /\A\d+\z/ ? getpwuid $owner : getpwnam $owner)[2, 3];
+        refuse("owner: no user is called $owner there") unless defined $uid;
+    }
     mkdir $name, 0755 or fail($full);
     my $top = open_directory($name) or fail($full);
     chdir $top or fail($full);
     sysopen(my $marker, $MARKER, O_WRONLY | O_CREAT | O_EXCL, 0600) or fail($full);
-    return unless defined $JOB{owner};
-    my ($uid, $gid) = ($JOB{owner} =~ /\A\d+\z/ ? getpwuid $JOB{owner} : getpwnam $JOB{owner})[2, 3];
-    refuse("owner: no user is called $JOB{owner} there") unless defined $uid;
-    chown $uid, $gid, ".", $MARKER or fail($full);
+    chown $uid, $gid, "." or fail($full);
 }
 
 # Read a link that an earlier run has put in place of the root; no other is followed.
