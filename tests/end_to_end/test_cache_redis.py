@@ -15,7 +15,7 @@ import hiredis
 import pytest
 import redis
 
-from cachekit.caches.base import Change, Conditions, Filling, Survey
+from cachekit.caches.base import Change, Conditions, Filling, Place, Survey
 from cachekit.caches.namespace import prefix_of
 from cachekit.caches.redis import Redis
 from cachekit.caches.redis.clearing import clear_selected
@@ -37,6 +37,7 @@ from cachekit.scope import EVERYTHING, Kind, Scope
 from cachekit.warming.stop import Stop
 from tests.servers.process import free_port
 from tests.servers.redis import RedisCluster, RedisServer
+from tests.servers.sshd import Sshd
 from tests.servers.tls import Authority
 from tests.shelves import conditions as conditions_of
 from tests.shelves import node, settings
@@ -44,6 +45,7 @@ from tests.shelves import node, settings
 pytestmark = pytest.mark.server
 
 NAMESPACE = "shop:{release}:"
+PREFIX = Scope(Kind.PREFIX, ("shop:",))
 DAY = 86400
 
 
@@ -858,9 +860,67 @@ def test_a_server_is_dialled_through_a_node(server: RedisServer, conditions: Con
     assert cache.clear(place, PREFIX, conditions).removed == 1
 
 
-# --- servers that do not do what they are asked ---
+def by_ssh(cache: Redis, sshd: Sshd) -> tuple[Place, ...]:
+    """The places of a cache with `via: web1`, another machine with sshd."""
+    return cache.places({"web1": node("web1", sshd.host, ssh=sshd.name)})
 
-PREFIX = Scope(Kind.PREFIX, ("shop:",))
+
+def test_a_server_is_cleared_and_primed_through_ssh(
+    server: RedisServer, ssh_node: Callable[..., Sshd], conditions: Conditions
+) -> None:
+    server.put(key(number, "r41") for number in range(3000))
+    sshd = ssh_node()
+    cache = cache_of(server, via="web1")
+    places = by_ssh(cache, sshd)
+    change = cache.prime(places, release("r41"), conditions)
+    assert counts(change) == (3000, 3000, 0, 0, 0)
+    forced = conditions_of(conditions.state_dir, force=True)
+    change = cache.clear(places[0], Scope(Kind.RELEASE, ("r41",)), forced)
+    assert (change.removed, change.left) == (3000, 0)
+    assert server.names() == {key(number) for number in range(3000)}
+    sshd.stop()
+    with pytest.raises(UnreachableError, match="web1"):
+        cache.status(places[0], conditions)
+
+
+def test_a_cluster_is_cleared_through_ssh(
+    cluster: RedisCluster, ssh_node: Callable[..., Sshd], conditions: Conditions
+) -> None:
+    with cluster.client() as client:
+        for number in range(100):
+            client.set(f"shop:{number}", b"x")
+    cache = cluster_cache(cluster, namespace="shop:", via="web1")
+    (place,) = by_ssh(cache, ssh_node())
+    change = cache.clear(place, PREFIX, conditions)
+    assert (change.removed, change.left) == (100, 0)
+
+
+def test_tls_and_unix_sockets_go_through_ssh(
+    authority: Authority, ssh_node: Callable[..., Sshd], conditions: Conditions
+) -> None:
+    sshd = ssh_node()
+    with RedisServer(tls=authority.certificate("127.0.0.1"), unix=True) as server:
+        unix = parse_address(f"unix:{server.unix_path}")
+        with redis.Redis(unix_socket_path=server.unix_path) as client:
+            for cache in (
+                plain(server, via="web1", tls=True, ca_file=authority.ca_file),
+                Redis(servers=(unix,), namespace="shop:", via="web1"),
+            ):
+                client.set("shop:1", b"x")
+                assert cache.clear(by_ssh(cache, sshd)[0], PREFIX, conditions).removed == 1
+                assert client.dbsize() == 0
+
+
+def test_a_dead_server_behind_ssh_is_named(
+    ssh_node: Callable[..., Sshd], conditions: Conditions
+) -> None:
+    cache = plain(RedisServer(), via="web1")
+    (place,) = by_ssh(cache, ssh_node())
+    with pytest.raises(UnreachableError, match=r"node web1: .* is it running"):
+        cache.clear(place, PREFIX, conditions)
+
+
+# --- servers that do not do what they are asked ---
 
 
 def refused(cache: Redis, conditions: Conditions) -> str:
@@ -939,11 +999,43 @@ def test_what_an_acl_forbids_is_named(server: RedisServer, conditions: Condition
         assert "let the ACL user do that" in said
 
 
-def test_a_clear_needs_few_permissions(server: RedisServer, conditions: Conditions) -> None:
+@pytest.mark.parametrize(
+    ("scope", "commands"),
+    [
+        (PREFIX, "+scan +unlink"),
+        (Scope(Kind.KEY, ("shop:1",)), "+unlink +exists"),
+        (Scope(Kind.TAG, ("shoes",)), "+unlink +exists +type +sscan +srem"),
+    ],
+)
+def test_a_clear_needs_no_more_permissions_than_documented(
+    scope: Scope, commands: str, server: RedisServer, conditions: Conditions
+) -> None:
     server.put(["shop:1"])
-    rules = ("resetkeys", "~shop:*", "-@all", "+info", "+scan", "+unlink")
+    rules = ("resetkeys", "~shop:*", "-@all", "+info", *commands.split())
     with server.client() as client, acl_user(client, *rules) as access:
-        assert clear(plain(server, **access), PREFIX, conditions).removed == 1
+        client.sadd("shop:tag:shoes", "shop:1")
+        cache = plain(server, tags="shop:tag:{tag}", **access)
+        assert clear(cache, scope, conditions).left == 0
+        assert not client.exists("shop:1")
+
+
+def test_a_prime_needs_no_more_permissions_than_documented(
+    server: RedisServer, other: RedisServer, conditions: Conditions, tmp_path: Path
+) -> None:
+    other.put(["old:1"])
+    writing = ["-@all", "+info", "+set", "+pttl", "+time"]
+    reading = ["-@all", "+info", "+scan", "+dump", "+memory", "+time", "+pexpiretime"]
+    filling = records(tmp_path, {"key": key(2), "value": "x"})
+    with (
+        server.client() as here,
+        other.client() as there,
+        acl_user(there, *reading) as read,
+    ):
+        with acl_user(here, *writing) as access:
+            assert prime(cache_of(server, **access), filling, conditions).stored == 1
+        with acl_user(here, *writing, "+unlink", "+dump", "+restore") as access:
+            source = donor(cache_of(other, namespace="old:", **read))
+            assert prime(cache_of(server, **access), source, conditions).stored == 1
 
 
 def test_a_server_with_too_many_clients_is_named(
@@ -957,8 +1049,7 @@ def test_a_server_with_too_many_clients_is_named(
             client.config_set("maxclients", 100)
 
 
-def test_tls_is_verified(conditions: Conditions, tmp_path: Path) -> None:
-    authority = Authority(tmp_path)
+def test_tls_is_verified(authority: Authority, conditions: Conditions, tmp_path: Path) -> None:
     other_ca = tmp_path / "other"
     other_ca.mkdir()
     wrong_ca = Authority(other_ca).ca_file
@@ -975,8 +1066,9 @@ def test_tls_is_verified(conditions: Conditions, tmp_path: Path) -> None:
         assert "the name in `servers:`" in refused(good, conditions)
 
 
-def test_a_server_that_wants_a_certificate_gets_it(conditions: Conditions, tmp_path: Path) -> None:
-    authority = Authority(tmp_path)
+def test_a_server_that_wants_a_certificate_gets_it(
+    authority: Authority, conditions: Conditions
+) -> None:
     mine = authority.client()
     asking = ("--tls-auth-clients", "yes", "--tls-ca-cert-file", str(authority.ca_file))
     with RedisServer(tls=authority.certificate("127.0.0.1"), arguments=asking) as server:
