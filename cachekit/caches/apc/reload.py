@@ -6,7 +6,7 @@ from typing import Any
 
 from cachekit.caches.apc import commands
 from cachekit.caches.apc.call import Hook, Step, ask_pool
-from cachekit.caches.apc.reply import Reply
+from cachekit.caches.apc.reply import Reply, error_of
 from cachekit.caches.base import Change, Place
 from cachekit.deadline import Deadline, DeadlineError
 from cachekit.errors import CommandError, RefusedError, UnreachableError
@@ -38,6 +38,8 @@ def reload(hook: Hook, place: Place, argv: Sequence[str], deadline: Deadline) ->
             ) from error
     found = sum(states)
     evidence = (said, f"every pool has new memory: {', '.join(sorted(_generations(before)))}")
+    if failures:
+        raise error_of(place.name, failures, evidence)
     cut = (
         _CUT.format(master=each)
         for each in before.masters

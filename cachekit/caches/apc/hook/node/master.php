@@ -24,8 +24,8 @@ final class Master
     public function takes(Target $target): bool
     {
         foreach ($this->targets as $each) {
-            foreach (['master', 'host', 'opcode', 'user'] as $fact) {
-                list($here, $there) = [$each->facts[$fact], $target->facts[$fact]];
+            foreach (['master', 'host', 'container', 'opcode', 'user'] as $fact) {
+                list($here, $there) = [$each->facts[$fact] ?? null, $target->facts[$fact] ?? null];
                 if ($here !== null && $there !== null && $here !== $there) {
                     return false;
                 }

@@ -97,8 +97,9 @@ final class Pool
             'pool' => $fpm['pool'] ?? '?',
             'php' => PHP_VERSION,
             'master' => self::master(),
-            // Containers count their processes each on its own.
+            // Containers count their processes each on its own, and most have names of their own.
             'host' => function_exists('gethostname') ? gethostname() : null,
+            'container' => @readlink('/proc/self/ns/pid') ?: null,
             'opcode' => $opcode['opcache_statistics']['start_time'] ?? null,
             'user' => User::trouble() === '' ? apcu_cache_info(true)['start_time'] : null,
         ];
