@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from cachekit.caches.base import Conditions, Place
 from cachekit.caches.files import Files, answers, patterns
-from cachekit.caches.files.agent import clears, copies, main, roots, swaps
+from cachekit.caches.files.agent import clears, copies, main, roots, skeletons, swaps
 from cachekit.caches.files.agent.trees import Clock, RefusedError, Removal
 from cachekit.caches.files.call import _perl_value, ask, perl_source
 from cachekit.deadline import Deadline
@@ -91,7 +91,16 @@ def test_a_url_is_found_in_the_usual_forms_of_keys(
     url = f"{scheme}://{host}/{target}"
     exact = re.compile(patterns.url_regex(url, None, as_prefix=False), re.DOTALL)
     prefix = re.compile(patterns.url_regex(url, None, as_prefix=True), re.DOTALL)
-    for before in ("", "https", "http://", "GET", "GEThttps", "httpGET", "GET|https|", "http:HEAD:"):
+    for before in (
+        "",
+        "https",
+        "http://",
+        "GET",
+        "GEThttps",
+        "httpGET",
+        "GET|https|",
+        "http:HEAD:",
+    ):
         key = f"{before}{host.upper()}/{target}"
         assert exact.fullmatch(key)
         assert prefix.fullmatch(key + more)
@@ -289,7 +298,7 @@ def without_exchange(_parent: int, _one: bytes, _other: bytes) -> None:
 
 
 def test_two_renames_are_left_where_nothing_can_be_exchanged(root: roots.Root) -> None:
-    fresh, fd = swaps.make_fresh(root, shared=False)
+    fresh, fd = skeletons.make_fresh(root, shared=False)
     swap = swaps.swap(root, fresh, False, without_exchange)
     assert swap.how == "two renames"
     assert roots.is_in_place(root, fd)
@@ -311,7 +320,7 @@ def test_a_writer_that_makes_the_root_anew_in_the_gap_is_moved_away(root: roots.
     writer.start()
     try:
         for _ in range(50):
-            fresh, fd = swaps.make_fresh(root, shared=False)
+            fresh, fd = skeletons.make_fresh(root, shared=False)
             swaps.swap(root, fresh, False, without_exchange)
             assert roots.is_in_place(root, fd)
             os.close(fd)
@@ -324,7 +333,7 @@ def test_an_exchange_that_fails_for_another_reason_changes_nothing(root: roots.R
     def full(_parent: int, _one: bytes, _other: bytes) -> None:
         raise OSError(errno.ENOSPC, "full")
 
-    fresh, fd = swaps.make_fresh(root, shared=False)
+    fresh, fd = skeletons.make_fresh(root, shared=False)
     os.close(fd)
     with pytest.raises(OSError, match="full"):
         swaps.swap(root, fresh, False, full)
@@ -332,7 +341,7 @@ def test_an_exchange_that_fails_for_another_reason_changes_nothing(root: roots.R
 
 
 def test_what_the_deadline_left_is_named(root: roots.Root) -> None:
-    fresh, fd = swaps.make_fresh(root, shared=False)
+    fresh, fd = skeletons.make_fresh(root, shared=False)
     swap = swaps.swap(root, fresh, shared=False)
     os.close(fd)
     answer = clears._remove_retired(root, swap, Clock(0))
@@ -352,7 +361,7 @@ def test_a_root_that_another_run_is_at_work_on_is_waited_for(root: roots.Root) -
 
 
 def test_a_tree_that_a_living_run_holds_is_no_orphan(root: roots.Root) -> None:
-    fresh, fd = swaps.make_fresh(root, shared=False)
+    fresh, fd = skeletons.make_fresh(root, shared=False)
     assert swaps.orphans(root) == []
     os.close(fd)
     assert swaps.orphans(root) == [fresh]

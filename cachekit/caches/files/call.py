@@ -12,7 +12,7 @@ from cachekit.model import shown
 
 _PACKAGE = "cachekit.caches.files.agent"
 # In the order in which they need each other.
-_ALWAYS = ("trees", "roots", "selections", "swaps", "clears")
+_ALWAYS = ("trees", "roots", "selections", "skeletons", "swaps", "clears")
 _TO_PRIME = ("copies", "builds")
 _PERL_PARTS = ("json", *_ALWAYS, *_TO_PRIME, "main")
 _NOTHING_THERE = 69

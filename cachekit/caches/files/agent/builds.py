@@ -9,7 +9,7 @@ import signal
 import subprocess
 from collections.abc import Callable
 
-from cachekit.caches.files.agent import copies, roots, swaps
+from cachekit.caches.files.agent import copies, roots, skeletons, swaps
 from cachekit.caches.files.agent.copies import Manifest
 from cachekit.caches.files.agent.trees import (
     DIRECTORY,
@@ -82,12 +82,12 @@ def _kept(root: roots.Root, job: Job) -> "bytes | None":
 
 
 def _build(root: roots.Root, job: Job, clock: Clock) -> "tuple[bytes, int, Manifest]":
-    fresh, fd = swaps.make_fresh(root, job["shared"])
+    fresh, fd = skeletons.make_fresh(root, job["shared"])
     try:
         imitate(fd, os.fstat(root.fd), root.fd)
         manifest = _fill(os.path.join(os.path.dirname(root.path), fresh), fd, job, clock)
         _check_built(root, manifest)
-        swaps.copy_marker(root, fd)
+        skeletons.copy_marker(root, fd)
         _flush(fd)
     except BaseException:
         swaps.collect(root, [fresh], Removal(Clock(5)))

@@ -5,7 +5,7 @@ import itertools
 import os
 import time
 
-from cachekit.caches.files.agent import roots, swaps
+from cachekit.caches.files.agent import roots, skeletons, swaps
 from cachekit.caches.files.agent.selections import Selection, picked
 from cachekit.caches.files.agent.trees import Clock, Directory, Job, LateError, Removal, text
 
@@ -105,10 +105,10 @@ def _clear_all(root: roots.Root, job: Job, clock: Clock) -> Job:
     if next(picked(root, Selection({}), clock), None) is None:
         return {"found": 0, "removed": 0, "left": 0}
     began = time.monotonic()
-    fresh, fd = swaps.make_fresh(root, job["shared"])
+    fresh, fd = skeletons.make_fresh(root, job["shared"])
     try:
         born = os.fstat(fd).st_ctime_ns
-        swaps.keep_directories(root, fd, clock)
+        skeletons.keep_directories(root, fd, clock)
         swap = swaps.swap(root, fresh, job["shared"])
     except BaseException:
         swaps.collect(root, [fresh], Removal(Clock(1)))
