@@ -764,7 +764,7 @@ def test_what_is_no_pool_is_told(answer: bytes | None, says: str) -> None:
 
 
 def test_a_pool_that_ends_while_it_is_written_to_does_not_end_the_hook(tmp_path: Path) -> None:
-    facts = {"pool": "www", "php": "8", "master": 1, "host": "h", "opcode": 1, "user": 1}
+    facts = {"pool": "www", "php": "8", "master": 1, "opcode": 1, "user": 1}
 
     def answer(request: bytes) -> bytes:
         """Tell the probe what it wants to hear, and hang up on everything else."""

@@ -76,8 +76,8 @@ def encoded(text: str) -> str:
 
 def program(job: dict[str, Any], steps: Sequence[Step]) -> bytes:
     """Write what `php -n` reads: the hook of both halves, and what it is to do."""
-    written = [_half("node", _NODE), b"\nNode::main(json_decode("]
-    written += [*_literal(json.dumps(job).encode()), b", true), ["]
+    written = [_half("node", _NODE), b"\nNode::main("]
+    written += [*_literal(json.dumps(job).encode()), b", ["]
     for step in steps:
         written += [b"['do' => ", *_literal(step.do.encode()), b", 'body' => "]
         written += [*_literal(step.body), b"], "]

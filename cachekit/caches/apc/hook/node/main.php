@@ -13,8 +13,11 @@ final class Node
     private $script;
     private $failures = [];
 
-    public static function main(array $job, array $steps, string $gate, string $pool)
+    public static function main(string $job, array $steps, string $gate, string $pool)
     {
+        // Debian's PHP 7 has it in a module, which `-n` leaves out.
+        extension_loaded('json') || dl('json.so');
+        $job = json_decode($job, true);
         set_error_handler(function () {
             return true; // What matters is looked at where it may fail.
         });

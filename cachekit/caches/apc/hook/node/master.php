@@ -25,7 +25,7 @@ final class Master
     {
         foreach ($this->targets as $each) {
             foreach (['master', 'host', 'container', 'opcode', 'user'] as $fact) {
-                list($here, $there) = [$each->facts[$fact] ?? null, $target->facts[$fact] ?? null];
+                list($here, $there) = [$each->facts[$fact], $target->facts[$fact]];
                 if ($here !== null && $there !== null && $here !== $there) {
                     return false;
                 }
