@@ -1,0 +1,47 @@
+"""What redis tells of itself."""
+
+from contextlib import suppress
+
+import pytest
+import redis
+
+from cachekit.caches.base import Conditions
+from tests.end_to_end.cache_redis.common import (
+    plain,
+    small,
+)
+from tests.servers.redis import RedisServer
+
+pytestmark = pytest.mark.server
+
+
+def test_a_status_tells_counters(server: RedisServer, conditions: Conditions) -> None:
+    server.put(["shop:1", "shop:2"])
+    with server.client() as client:
+        client.get("shop:1")
+        client.get("shop:none")
+    cache = plain(server)
+    status = cache.status(cache.places({})[0], conditions)
+    assert (status.items, status.hits, status.misses, status.evictions) == (2, 1, 1, 0)
+    assert status.version
+    assert (status.size or 0) > 0
+    assert status.capacity is None
+    assert status.details["role"] == "master"
+    assert any("maxmemory is not set" in hazard for hazard in status.hazards)
+
+
+def test_a_status_tells_of_policies_that_will_hurt(conditions: Conditions) -> None:
+    with small("noeviction") as server:
+        cache = plain(server)
+        place = cache.places({})[0]
+        with suppress(redis.OutOfMemoryError):
+            for number in range(400):
+                server.put([f"shop:{number}"], b"x" * 20_000)
+        (hazard,) = cache.status(place, conditions).hazards
+        assert "the policy is noeviction: once full it refuses writes" in hazard
+        with server.client() as client:
+            client.config_set("maxmemory-policy", "volatile-lru")
+        full, endless = cache.status(place, conditions).hazards
+        assert "full: what is primed pushes out what is there" in full
+        assert "no key expires: nothing can be evicted" in endless
+        assert cache.status(place, conditions).capacity == 4 * 1024 * 1024
