@@ -1,7 +1,7 @@
 """URLs that people really ask for, from access logs: most asked for first, harmless ones only."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -39,19 +39,30 @@ _UNSAFE = re.compile(
     (?:log|sign)[-_+\ ]?(?:in|out|off|on)|o?auth2?|sso|saml|(?:j|php)?sess(?:ion)?[-_]?id|tokens?
     |(?:my[-_]?)?accounts?|passwords?|passwd|carts?|baskets?|check[-_]?out|orders?|payments?
     |invoices?|wish[-_]?list|(?:un)?subscribe|opt[-_]?(?:in|out)|confirm|verify|activate
-    |delete|remove|destroy|cancel|reset|purge|(?:wp[-_]?)?admin(?:istrator)?|cron|webhooks?|votes?
-    )(?![a-z])|(?<![a-z])add[-_]to[-_]""",
+    |delete|remove|destroy|cancel|reset|purge|(?:wp[-_]?)?admin(?:istrator)?|cron|webhooks?
+    |(?:up|down)?votes?|invit(?:e|es|ations?)
+    # German, French, Spanish and Portuguese, Italian, Dutch; umlauts and accents also written out
+    |(?:an|ab)melden|(?:ein|aus)loggen|registrieren|warenkorb|kasse|bestell(?:en|ung(?:en)?)|konto
+    |passwort|merkzettel|einladung|l(?:oe|\xc3\xb6)schen|k(?:ue|\xc3\xbc)ndigen|stornieren
+    |(?:d(?:e|\xc3\xa9))?connexion|panier|commandes?|compte|supprimer|d(?:e|\xc3\xa9)sabonner
+    |cerrar[-_]sesi(?:o|\xc3\xb3)n|carr(?:ito|inho)|pedidos?|cuenta|conta|eliminar|excluir|borrar
+    |accedi|esci|carrello|elimina|(?:in|uit)loggen|winkel(?:wagen|mandje)|afmelden|verwijderen
+    )(?![a-z])|(?<![a-z])add[-_]to[-_]
+    # Common in titles of pages: alone in a segment they are something to do.
+    |/(?:(?:un|dis)-?)?(?:ban|block|like|follow|mute|pin|flag|report|lock|approve|accept|decline
+    |reject|join|leave)(?![^/?;.])""",
     re.VERBOSE,
 )
 _PERSONAL = re.compile(
-    rb"""[^/?&=@\s]+@[^/?&=@\s]+\.[A-Za-z]{2,}              # e-mail address
+    rb"""[^/?&=@\s]@[^/?&=@\s]+\.[A-Za-z]{2,}               # e-mail address
     |eyJ[\w-]{10}                                           # JSON web token
     |(?i:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})       # UUID
     |(?<![0-9A-Za-z])(?=\d*[A-Fa-f])[0-9A-Fa-f]{16,}(?![0-9A-Za-z])
     |\d{20}""",
     re.VERBOSE,
 )
-_LONG = re.compile(rb"[\w-]{16,}", re.ASCII)
+_RUN = re.compile(rb"[\w-]{7,}", re.ASCII)
+_MIXED = re.compile(rb"(?=.*[a-z])(?=.*[A-Z])(?=.*\d).{7,}")
 _WORD = re.compile(rb"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 
 
@@ -61,7 +72,8 @@ class AccessLog:
 
     Replaying must be harmless: URLs with a query string are dropped unless `allow_query` (true, or
     the names of parameters), and so are paths that look unsafe or secret unless a regular
-    expression of `allow` finds something in them. `static` files and `bots` are left out.
+    expression of `allow` finds something in them. `static` files and `bots` are left out, and what
+    a user saw who had logged in.
     """
 
     access_log: OneOrMore[Path]
@@ -118,7 +130,10 @@ class AccessLog:
             raise UrlRefusedError("answered other than 200 or 304")
         if not self.bots and _BOT.search(visit["agent"] or b""):
             raise UrlRefusedError("asked for by a bot")
-        return _public_url(_unescaped(visit["url"]), _virtual_host(visit["before"]), site)
+        before = visit["before"].split()
+        if len(before) > 2 and before[-1] != b"-":
+            raise UrlRefusedError("asked for by a user who had logged in")
+        return _public_url(_unescaped(visit["url"]), _virtual_host(before), site)
 
     def _refuse_unsafe(self, url: bytes) -> None:
         path, mark, query = _ABSOLUTE.sub(b"", url, count=1).partition(b"?")
@@ -132,7 +147,7 @@ class AccessLog:
         plain = unquote_to_bytes(target)
         if _UNSAFE.search(_CAMEL.sub(b"-", plain).lower()):
             raise UrlRefusedError("not surely harmless (login, cart, admin, delete, ...)")
-        if _PERSONAL.search(plain) or any(map(_looks_random, _LONG.findall(plain))):
+        if _PERSONAL.search(plain) or any(map(_looks_random, _RUN.findall(plain))):
             raise UrlRefusedError("looks like a token or an e-mail address")
 
     def _allows_query(self, query: bytes) -> bool:
@@ -153,10 +168,9 @@ def _byte(escape: re.Match[bytes]) -> bytes:
     return escape[2] if escape[2] in b'"\\' else b"\n"
 
 
-def _virtual_host(before: bytes) -> bytes:
+def _virtual_host(before: Sequence[bytes]) -> bytes:
     # `host client - user`, where the plain format has `client - user`.
-    words = before.split()
-    return words[0] if len(words) > 3 and words[1] != b"-" else b""
+    return before[0] if len(before) > 3 and before[1] != b"-" else b""
 
 
 def _public_url(url: bytes, host: bytes, site: Site) -> bytes:
@@ -176,5 +190,11 @@ def _public_url(url: bytes, host: bytes, site: Site) -> bytes:
 
 def _looks_random(run: bytes) -> bool:
     """Tell random characters, which change their kind all the time, from words and numbers."""
-    parts = len(re.split(rb"[-_]+", run))
-    return 6 * (len(_WORD.findall(run)) - parts) >= len(run)
+    parts = re.split(rb"[-_]+", run)
+    changes = len(_WORD.findall(run)) - len(parts)
+    return (len(run) >= 16 and 6 * changes >= len(run)) or any(map(_is_code, parts))
+
+
+def _is_code(part: bytes) -> bool:
+    """Tell a short token such as `x8Kd92mQ` from a name such as `iPhone15Pro`, or `B07XJ8C8F7`."""
+    return bool(_MIXED.fullmatch(part)) and 5 * len(_WORD.findall(part)) > 2 * len(part)
