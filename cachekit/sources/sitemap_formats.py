@@ -25,6 +25,9 @@ _ROBOTS_LINE = re.compile(rb"(?i)(?:\xef\xbb\xbf)?\s*sitemap\s*:\s*([^\s#]+)")
 # The element that holds one address, by the root element it stands under.
 _ITEMS = {"urlset": "url", "sitemapindex": "sitemap", "rss": "item", "RDF": "item", "feed": "entry"}
 _DATES = ("lastmod", "updated", "published", "pubDate", "date")
+_FIELDS = frozenset({"loc", "link", "priority", *_DATES})
+_LONGEST_PART = 4 * 1024**2
+_MOST_LINKS = 1000  # of one entry: a page has no more languages, and a hostile file millions
 
 SubSitemap = str
 """The address of another sitemap."""
@@ -68,6 +71,7 @@ class _Listing:
         self._fields: dict[str, str] = {}
         self._links: list[Mapping[str, str]] = []
         self._text: list[str] = []
+        self._moved = False
 
     def doctype(self, name: str, public_id: str | None, system: str | None) -> None:
         """Refuse the declaration that entity bombs are made of."""
@@ -77,6 +81,7 @@ class _Listing:
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         """Go one element deeper."""
+        self._moved = True
         name = _local(tag)
         if self._item is None:
             self._item = self._item_under(name)
@@ -84,7 +89,7 @@ class _Listing:
             self._depth += 1
             self._text = []
             if self._depth == 2 and name == "link":
-                self._links.append(attributes)
+                self._keep_link(attributes)
 
     def data(self, text: str) -> None:
         """Keep text that may belong to a field."""
@@ -95,7 +100,7 @@ class _Listing:
         """Keep a field, or turn a complete item into what is listed."""
         if not self._depth:
             return
-        if self._depth == 2:
+        if self._depth == 2 and _local(tag) in _FIELDS:
             self._fields.setdefault(_local(tag), "".join(self._text).strip())
         elif self._depth == 1:
             self._finish_item()
@@ -103,6 +108,11 @@ class _Listing:
 
     def close(self) -> None:
         """Be done."""
+
+    def has_moved(self) -> bool:
+        """Whether an element began since the last time."""
+        moved, self._moved = self._moved, False
+        return moved
 
     def take(self) -> list[Entry | SubSitemap]:
         """Hand over what was collected since the last time."""
@@ -115,6 +125,12 @@ class _Listing:
         if root not in _ITEMS:
             raise SourceError(self._name, f"is XML, but <{root[:40]}> starts no sitemap or feed")
         return _ITEMS[root]
+
+    def _keep_link(self, link: Mapping[str, str]) -> None:
+        if len(self._links) < _MOST_LINKS:
+            self._links.append(link)
+        else:
+            self._drop(f"link beyond the first {_MOST_LINKS} of a sitemap entry")
 
     def _finish_item(self) -> None:
         address = self._address()
@@ -152,10 +168,14 @@ def _in_xml(name: str, file: BufferedReader, listing: _Listing) -> Iterator[Entr
     )
     # White space before the XML declaration is a common slip of templates.
     chunks = chain((file.read(_CHUNK).lstrip(),), iter(lambda: file.read(_CHUNK), b""))
+    still = 0
     try:
         for chunk in chunks:
             parser.feed(chunk)
             yield from listing.take()
+            still = 0 if listing.has_moved() else still + len(chunk)
+            if still > _LONGEST_PART:  # libxml2 would keep all of it, and a GB for its attributes
+                raise SourceError(name, "holds a tag, text or comment of more than 4 MB")
         parser.close()
     except etree.XMLSyntaxError as error:
         yield from listing.take()

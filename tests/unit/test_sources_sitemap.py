@@ -363,6 +363,34 @@ def test_an_entry_without_an_address_is_counted() -> None:
     assert site.drops == {"sitemap entry without an address": 2}
 
 
+@pytest.mark.parametrize("filler", ['<link a="{}"/>', "<x{}/>"])
+def test_memory_is_constant_at_one_entry_of_50_000_parts(tmp_path: Path, filler: str) -> None:
+    local = tmp_path / "sitemap.xml"
+    parts = "".join(map(filler.format, range(50_000)))
+    local.write_text(f"<urlset><url><loc>/a</loc>{parts}</url></urlset>")
+    site = FakeSite()
+    tracemalloc.start()
+    try:
+        assert len(site.read(Sitemap(sitemap=str(local)))) == 1
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000
+
+
+@pytest.mark.parametrize("opening", ["<link ", "<!--", "<x>"])
+def test_a_part_that_does_not_end_is_refused(opening: str) -> None:
+    answer = f"<urlset><url><loc>/a</loc>{opening}".encode() + b'a="b" ' * 1024**2
+    assert "holds a tag, text or comment of more than 4 MB" in error_of(answer)
+
+
+def test_links_that_are_left_out_are_counted() -> None:
+    links = "".join(f'<link hreflang="x" href="/{number}"/>' for number in range(1002))
+    site = FakeSite({MAP: f"<urlset><url><loc>/a</loc>{links}</url></urlset>".encode()})
+    assert len(site.read(Sitemap(sitemap=MAP))) == 1001
+    assert site.drops == {"link beyond the first 1000 of a sitemap entry": 2}
+
+
 def test_memory_is_constant_at_50_000_urls(tmp_path: Path) -> None:
     row = "<url><loc>/product/%d</loc><lastmod>2024-01-01</lastmod></url>"
     local = tmp_path / "sitemap.xml"
