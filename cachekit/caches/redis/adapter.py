@@ -10,7 +10,7 @@ from cachekit.caches.base import Change, Conditions, Filling, Place, Status, Sur
 from cachekit.caches.namespace import PLACEHOLDER, fixed_part, namespace_refusal, prefix_of
 from cachekit.caches.redis.clearing import clear_keys, clear_selected, clear_tags
 from cachekit.caches.redis.connection import Access
-from cachekit.caches.redis.donor import Copies, pairs
+from cachekit.caches.redis.donor import Copies, sources
 from cachekit.caches.redis.keyspace import listed, selection_of, text, total, wire
 from cachekit.caches.redis.loading import check_room, loaded, size_of_file
 from cachekit.caches.redis.priming import Tally, fill
@@ -42,7 +42,8 @@ class Redis:
         {Kind.EVERYTHING, Kind.RELEASE, Kind.KEY, Kind.PREFIX, Kind.GLOB, Kind.TAG}
     )
     prime_from: ClassVar[frozenset[str]] = frozenset({"file", "command", "donor"})
-    sharded: ClassVar[bool] = True
+    # Each server is filled by itself, and fails by itself: which one holds a key is not known here.
+    sharded: ClassVar[bool] = False
 
     servers: OneOrMore[NodeAddress]
     via: str | None = None
@@ -109,13 +110,14 @@ class Redis:
 
     def prime(self, places: Sequence[Place], filling: Filling, conditions: Conditions) -> Change:
         """Store records, or copies of another redis or release."""
+        (place,) = places
         if PLACEHOLDER in self.namespace and not conditions.release:
-            raise RefusedError(places[0].name, "which release? set `release:`, or give --live")
+            raise RefusedError(place.name, "which release? set `release:`, or give --live")
         tally = Tally()
         if filling.kind == "donor":
-            self._copy(places, filling, conditions, tally)
+            self._copy(place, filling, conditions, tally)
         else:
-            self._load(places, filling, conditions, tally)
+            self._load(place, filling, conditions, tally)
         return tally.change()
 
     def opened(
@@ -133,10 +135,8 @@ class Redis:
         yield not self.servers, "expected one server or more"
         yield len(set(self.servers)) != len(self.servers), "a server is named twice"
         yield bool(self.password and self.password_file), "expected one of password, password_file"
-        yield (
-            bool(self.username) and not (self.password or self.password_file),
-            ("expected password or password_file beside username"),
-        )
+        secret = self.password or self.password_file
+        yield bool(self.username) and not secret, "expected a password beside username"
         yield self.db < 0, "expected db of 0 or more"
         yield self.cluster and self.db != 0, "a cluster has db 0 only"
         yield unix and self.cluster, "expected host and port of a cluster's nodes"
@@ -144,10 +144,7 @@ class Redis:
         files = any((self.ca_file, self.cert_file, self.key_file))
         yield files and not self.tls, "expected `tls: true` beside ca_file, cert_file, key_file"
         yield bool(self.key_file) and not self.cert_file, "expected cert_file beside key_file"
-        yield (
-            self.cluster and braces,
-            ("braces in the namespace would put all its keys on one server of the cluster"),
-        )
+        yield self.cluster and braces, "braces would put all keys on one server of the cluster"
         yield bool(self.tags) and _TAG not in self.tags, f"expected {_TAG} in tags"
         yield bool(self.member_prefix) and not self.tags, "expected tags beside member_prefix"
         yield self.max_keys is not None and self.max_keys < 0, "expected max_keys of 0 or more"
@@ -190,29 +187,22 @@ class Redis:
             return store.present({tag.key_of(each) for tag in tags for each in tag.members()})
         return list(listed(store, selection_of(scope, self.namespace)))
 
-    def _load(
-        self, places: Sequence[Place], filling: Filling, conditions: Conditions, tally: Tally
-    ) -> None:
+    def _load(self, place: Place, filling: Filling, conditions: Conditions, tally: Tally) -> None:
         if len(self.servers) > 1 and not self.cluster:
             raise RefusedError(
-                ", ".join(place.name for place in places),
+                place.name,
                 "only the application knows which of these servers holds a key; configure each as"
                 " a cache of its own, and prime it with its own records",
             )
-        (place,) = places
         with self._writing(place, conditions) as store:
             items = loaded(filling, self.namespace, conditions, place.name, tally)
             if not conditions.force:
                 check_room(store, size_of_file(filling))
             fill(items, store, tally, overwrite=self.overwrite, force=conditions.force)
 
-    def _copy(
-        self, places: Sequence[Place], filling: Filling, conditions: Conditions, tally: Tally
-    ) -> None:
-        names = ", ".join(place.name for place in places)
-        donor, rewrite = self._donor(names, filling, conditions)
-        order = self.servers[:1] if self.cluster else self.servers
-        for place, source in pairs(places, filling, order):
+    def _copy(self, place: Place, filling: Filling, conditions: Conditions, tally: Tally) -> None:
+        donor, rewrite = self._donor(place, filling, conditions)
+        for source in sources(place, filling, self.servers[:1] if self.cluster else self.servers):
             with (
                 self._writing(place, conditions) as target,
                 donor.opened(source, conditions.deadline) as store,
@@ -229,7 +219,7 @@ class Redis:
                 )
 
     def _donor(
-        self, names: str, filling: Filling, conditions: Conditions
+        self, place: Place, filling: Filling, conditions: Conditions
     ) -> tuple["Redis", Rewrite]:
         """Tell which cache is copied from, and how keys change. Raises RefusedError."""
         target = wire(prefix_of(self.namespace, conditions.release))
@@ -238,10 +228,12 @@ class Redis:
             return filling.donor, Rewrite(wire(source), target)
         if PLACEHOLDER not in self.namespace:
             raise RefusedError(
-                names, f"no cache is called {filling.value}, and `namespace` is not per release"
+                place.name,
+                f"no cache is called {filling.value}, and `namespace` is not per release",
             )
         if conditions.release == filling.value:
             raise RefusedError(
-                names, "a release is copied to another one: set `release:` or --live to the new one"
+                place.name,
+                "a release is copied to another one: set `release:` or --live to the new one",
             )
         return self, Rewrite(wire(prefix_of(self.namespace, filling.value)), target)

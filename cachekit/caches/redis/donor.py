@@ -61,25 +61,24 @@ class Copies:
         return own is not None and newest <= _dump_version(own)
 
 
-def pairs(
-    places: Sequence[Place], filling: Filling, servers: Sequence[Address]
-) -> list[tuple[Place, Place]]:
-    """Tell which place is copied from which. Raises RefusedError.
+def sources(place: Place, filling: Filling, servers: Sequence[Address]) -> Sequence[Place]:
+    """Tell what a place, one of `servers`, is copied from. Raises RefusedError.
 
-    Only the application knows which of several `servers` holds a key, so each is copied to its own.
+    Only the application knows which of several servers holds a key, so each is copied from the one
+    at the same position.
     """
     donors = filling.donor_places
     if filling.donor is None:
-        return [(place, place) for place in places]
+        return (place,)
     if len(servers) == 1:
-        return [(places[0], donor) for donor in donors]
+        return donors
     if len(donors) != len(servers):
         raise RefusedError(
-            ", ".join(place.name for place in places),
+            place.name,
             f"which of its {len(servers)} servers holds a key is the application's choice; a donor"
             f" needs as many, in the same order, and has {len(donors)}",
         )
-    return [(place, donors[servers.index(place.addresses[0])]) for place in places]
+    return (donors[servers.index(place.addresses[0])],)
 
 
 def _size(server: Connection, keys: Sequence[bytes]) -> int:

@@ -38,7 +38,7 @@ def clear(cache: Redis, scope: Scope, conditions: Conditions) -> Change:
 
 
 def prime(cache: Redis, filling: Filling, conditions: Conditions) -> Change:
-    change = cache.prime(cache.places({}), filling, conditions)
+    change = cache.prime(cache.places({})[:1], filling, conditions)
     parts = (change.stored, change.present, change.skipped, change.left)
     assert change.found == sum(part or 0 for part in parts)
     return change

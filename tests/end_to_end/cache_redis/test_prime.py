@@ -17,7 +17,11 @@ from cachekit.errors import (
     RefusedError,
     SourceError,
 )
+from cachekit.execution import Limits, execute
 from cachekit.model import parse_address
+from cachekit.outcomes import StepOutcome
+from cachekit.plan import Selection, plan_prime
+from cachekit.warming.stop import Stop
 from tests.end_to_end.cache_redis.common import (
     DAY,
     cache_of,
@@ -32,6 +36,7 @@ from tests.end_to_end.cache_redis.common import (
 from tests.servers.process import free_port
 from tests.servers.redis import RedisServer
 from tests.shelves import conditions as conditions_of
+from tests.shelves import settings
 
 pytestmark = pytest.mark.server
 
@@ -179,15 +184,31 @@ def test_releases_that_cannot_be_copied_are_refused(
         prime(cache_of(server, other), donor(cache_of(other)), conditions)
 
 
-def test_servers_are_copied_one_by_one(
+def test_servers_are_copied_each_by_itself_and_a_dead_one_fails_alone(
     server: RedisServer, other: RedisServer, conditions: Conditions
 ) -> None:
     server.put([key(1, "r41")])
     other.put([key(2, "r41")])
-    change = prime(cache_of(server, other), release("r41"), conditions)
-    assert counts(change) == (2, 2, 0, 0, 0)
+    caches = {"pages": cache_of(server, RedisServer(), other)}
+    plan = plan_prime(settings(caches), Selection(), "donor", "r41", conditions)
+    report = execute(plan, conditions, limits=Limits(), stop=Stop(None))
+    done, dead, also_done = (step.outcome for step in report.steps)
+    assert (done, dead, also_done) == (StepOutcome.DONE, StepOutcome.FAILED, StepOutcome.DONE)
     assert server.names() == {key(1, "r41"), key(1)}
     assert other.names() == {key(2, "r41"), key(2)}
+
+
+def test_servers_are_copied_from_those_at_the_same_position(
+    server: RedisServer, other: RedisServer, conditions: Conditions
+) -> None:
+    with RedisServer() as first, RedisServer() as second:
+        first.put(["old:1"])
+        second.put(["old:2"])
+        cache = cache_of(server, other)
+        source = donor(cache_of(first, second, namespace="old:"))
+        for place in cache.places({}):
+            assert counts(cache.prime((place,), source, conditions)) == (1, 1, 0, 0, 0)
+    assert (server.names(), other.names()) == ({key(1)}, {key(2)})
 
 
 class NewerDonor:
