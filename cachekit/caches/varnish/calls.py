@@ -103,13 +103,11 @@ def _alike(call: Call, *kinds: KindName) -> dict[str, Call]:
     return {str(kind): call for kind in kinds}
 
 
-_BAN = Call(
-    method="BAN", headers={"x-cachekit-ban": "{ban}"}, answer=r"(?im)^x-cachekit: banned(?=\r?$)"
-)
+_BAN = Call(method="BAN", headers={"x-cachekit-ban": "{ban}"}, answer=r"\nx-cachekit: banned\r")
 
 
 def _purge(name: str, value: str, said: str, **facts: bool) -> Call:
-    answer = rf"(?im)^x-cachekit: {said} (?P<removed>\d+)(?=\r?$)"
+    answer = rf"\nx-cachekit: {said} (?P<removed>\d+)\r"
     return Call(method="PURGE", headers={name: value}, answer=answer, **facts)
 
 

@@ -17,7 +17,7 @@ _UNSPEAKABLE = re.compile(r'\\?([\s"])')
 _STEP = re.compile(r"\\.|.", re.DOTALL)
 _URL = re.compile(rb"(?i)https?://([^/?#]*)([^#]*)")
 _UNSENDABLE = re.compile(rb"[\x00-\x20\x7f]")
-_ABSOLUTE_REGEX = re.compile(r"\^?\(*https?:", re.IGNORECASE)
+_ABSOLUTE_REGEX = re.compile(r"\^?\(*https?\??:", re.IGNORECASE)
 _PORT = re.compile(r"(?P<host>.*?)(?::(?P<port>\d+))?", re.DOTALL)
 
 

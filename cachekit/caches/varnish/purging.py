@@ -21,7 +21,7 @@ from cachekit.model import DEFAULT_PORTS, Node, Site, shown
 from cachekit.replay import Fault, Manner, Request, Response, Route, Terms, replay, route_to
 from cachekit.transports.local import Local
 
-_IN_FLIGHT = 32
+_IN_FLIGHT = 16
 _CONNECT_SECONDS = 5.0
 _SILENT_SECONDS = 15.0
 _EXAMPLES = 3
@@ -34,11 +34,23 @@ Problem = type[CacheError] | type[NodeError]
 
 @dataclass
 class Answers:
-    """What came back: evidence by its words, what is none, and the first thing that went wrong."""
+    """What came back: the good answers, as words and number of objects; the first thing wrong."""
 
-    said: Counter[str] = field(default_factory=Counter)
-    removed: int | None = None
+    good: Counter[tuple[bytes, bytes]] = field(default_factory=Counter)
     problem: tuple[Problem, str] | None = None
+
+    @property
+    def removed(self) -> int | None:
+        """How many objects the answers count; None if they count none."""
+        counted = [int(number) * times for (_, number), times in self.good.items() if number]
+        return sum(counted) if counted else None
+
+    @property
+    def evidence(self) -> Iterator[str]:
+        """Give the words that came most often."""
+        for (words, _), times in self.good.most_common(_EXAMPLES):
+            text = shown(words.strip().decode("latin-1"))
+            yield f"{times:,} x {text}" if times > 1 else text
 
 
 def base_url(site: str) -> bytes:
@@ -49,21 +61,15 @@ def base_url(site: str) -> bytes:
 def send(place: Place, call: Call, asked: Sequence[Asked], site: str, deadline: Deadline) -> Change:
     """Send all requests of a call, and add up what proves it. Raises CachekitError."""
     answers = ask(place, call, asked, site, deadline)
-    done = answers.said.total()
+    done = answers.good.total()
     if done < len(asked):
-        kind, message = answers.problem or (
-            UnreachableError,
-            f"not done within {deadline.seconds:g} s",
-        )
+        late = UnreachableError, f"not done within {deadline.seconds:g} s"
+        kind, message = answers.problem or late
         counted = f"; {done:,} of {len(asked):,} requests were answered well" if done else ""
         raise kind(place.name, message + counted)
     if not call.answer or not call.proves:
         return Change(warnings=("its VCL answers alike whether or not it cleared anything",))
-    evidence = (
-        f"{count:,} x {words}" if count > 1 else words
-        for words, count in answers.said.most_common(_EXAMPLES)
-    )
-    return Change(removed=answers.removed, evidence=tuple(evidence))
+    return Change(removed=answers.removed, evidence=tuple(answers.evidence))
 
 
 def probe(place: Place, call: Call | None, site: str, deadline: Deadline) -> tuple[str, ...]:
@@ -90,10 +96,11 @@ def ask(place: Place, call: Call, asked: Iterable[Asked], site: str, deadline: D
     route = route_to(node, Site(base_url(site).decode()))
     admission = _Admission(_requests(call, asked, route), deadline)
     answers, wanted = Answers(), re.compile(call.answer.encode())
+    counts = "removed" in wanted.groupindex
     for response in replay(admission, terms=_terms(deadline), max_in_flight=_IN_FLIGHT):
         match = wanted.search(response.head)
         if response.fault is None and match and (call.answer or 200 <= response.status < 300):
-            _count(answers, match, response)
+            answers.good[match[0], match["removed"] if counts else b""] += 1
             continue
         admission.is_broken |= response.fault is not None
         # What was cut fell with another one.
@@ -151,14 +158,6 @@ def _terms(deadline: Deadline) -> Terms:
         first_byte_timeout=_SILENT_SECONDS,
         timeout=deadline.remaining(),
     )
-
-
-def _count(answers: Answers, match: re.Match[bytes], response: Response) -> None:
-    words = match[0] or response.head.partition(b"\r\n")[0]
-    answers.said[shown(words.decode("latin-1"))] += 1
-    removed = match.groupdict().get("removed")
-    if removed is not None:
-        answers.removed = (answers.removed or 0) + int(removed)
 
 
 def _problem(response: Response, node: Node) -> tuple[Problem, str]:
