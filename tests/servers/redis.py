@@ -1,10 +1,13 @@
 """redis as applications use it: one server, or a cluster of three primaries."""
 
-from collections.abc import Iterable
+import socket
+import threading
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
+import hiredis
 import redis
 
 from tests.servers.process import ServerFailedError, ServerProcess, free_port, wait_until
@@ -146,3 +149,51 @@ class RedisCluster:
     def addresses(self) -> list[str]:
         """Where its nodes listen."""
         return [node.address for node in self.nodes]
+
+
+class RedisProxy:
+    """Passes commands on to a redis, one by one, and its replies back as `changed`."""
+
+    def __init__(self, behind: RedisServer, changed: Callable[[list[bytes], bytes], bytes]) -> None:
+        self._behind = behind
+        self._changed = changed
+        self._listener = socket.create_server(("127.0.0.1", free_port()))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._threads = [threading.Thread(target=self._accept)]
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        # Shut down as well: closing alone does not wake who waits in accept().
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self._threads.append(threading.Thread(target=self._serve, args=(client,)))
+            self._threads[-1].start()
+
+    def _serve(self, client: socket.socket) -> None:
+        reader = hiredis.Reader(notEnoughData=self)
+        with client, socket.create_connection((self._behind.host, self._behind.port)) as server:
+            while data := client.recv(65536):
+                reader.feed(data)
+                while (command := reader.gets()) is not self:
+                    server.sendall(hiredis.pack_command(tuple(command)))
+                    client.sendall(self._changed(command, self._reply(server)))
+
+    def _reply(self, server: socket.socket) -> bytes:
+        reader, reply = hiredis.Reader(notEnoughData=self), b""
+        while reader.gets() is self:
+            part = server.recv(65536)
+            reader.feed(part)
+            reply += part
+        return reply

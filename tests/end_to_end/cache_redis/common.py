@@ -11,14 +11,14 @@ from cachekit.caches.namespace import prefix_of
 from cachekit.caches.redis import Redis
 from cachekit.model import parse_address
 from cachekit.scope import Kind, Scope
-from tests.servers.redis import RedisCluster, RedisServer
+from tests.servers.redis import RedisCluster, RedisProxy, RedisServer
 
 NAMESPACE = "shop:{release}:"
 PREFIX = Scope(Kind.PREFIX, ("shop:",))
 DAY = 86400
 
 
-def cache_of(*servers: RedisServer, **keys: Any) -> Redis:
+def cache_of(*servers: RedisServer | RedisProxy, **keys: Any) -> Redis:
     addresses = tuple(parse_address(server.address) for server in servers)
     return Redis(servers=addresses, **{"namespace": NAMESPACE, **keys})
 

@@ -1,24 +1,19 @@
 """How redis is filled: from records, and with copies of another redis or release."""
 
 import shlex
-import socket
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
-import hiredis
 import pytest
 
 from cachekit.caches.base import Conditions, Filling
-from cachekit.caches.redis import Redis
 from cachekit.errors import (
     RefusedError,
     SourceError,
 )
 from cachekit.execution import Limits, execute
-from cachekit.model import parse_address
 from cachekit.outcomes import StepOutcome
 from cachekit.plan import Selection, plan_prime
 from cachekit.warming.stop import Stop
@@ -33,8 +28,7 @@ from tests.end_to_end.cache_redis.common import (
     release,
     small,
 )
-from tests.servers.process import free_port
-from tests.servers.redis import RedisServer
+from tests.servers.redis import RedisProxy, RedisServer
 from tests.shelves import conditions as conditions_of
 from tests.shelves import settings
 
@@ -211,80 +205,68 @@ def test_servers_are_copied_from_those_at_the_same_position(
     assert (server.names(), other.names()) == ({key(1)}, {key(2)})
 
 
-class NewerDonor:
-    """Passes commands on to a redis, but dumps payloads of a version that nobody reads yet."""
-
-    def __init__(self, behind: RedisServer) -> None:
-        self._behind = behind
-        self._listener = socket.create_server(("127.0.0.1", free_port()))
-        self.port = self._listener.getsockname()[1]
-        self.address = f"127.0.0.1:{self.port}"
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def close(self) -> None:
-        # Shut down as well: closing alone does not wake who waits in accept().
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for thread in self._threads:
-            thread.join()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            self._threads.append(threading.Thread(target=self._serve, args=(client,)))
-            self._threads[-1].start()
-
-    def _serve(self, client: socket.socket) -> None:
-        reader = hiredis.Reader(notEnoughData=self)
-        with client, socket.create_connection(("127.0.0.1", self._behind.port)) as server:
-            while data := client.recv(65536):
-                reader.feed(data)
-                while (command := reader.gets()) is not self:
-                    server.sendall(hiredis.pack_command(tuple(command)))
-                    client.sendall(self._changed(command, self._reply(server)))
-
-    def _reply(self, server: socket.socket) -> bytes:
-        reader, reply = hiredis.Reader(notEnoughData=self), b""
-        while reader.gets() is self:
-            part = server.recv(65536)
-            reader.feed(part)
-            reply += part
-        return reply
-
-    def _changed(self, command: list[bytes], reply: bytes) -> bytes:
-        if command[0] == b"DUMP" and not reply.startswith(b"$-1"):
-            return reply[:-12] + b"\xff\x00" + reply[-10:]
-        return reply
+def of_a_later_version(command: list[bytes], reply: bytes) -> bytes:
+    """Dump payloads of a version that nobody reads yet."""
+    if command[0] == b"DUMP" and not reply.startswith(b"$-1"):
+        return reply[:-12] + b"\xff\x00" + reply[-10:]
+    return reply
 
 
 def test_a_donor_that_is_newer_is_read_by_type(
     server: RedisServer, other: RedisServer, conditions: Conditions
 ) -> None:
-    newer = NewerDonor(other)
-    try:
-        with other.client() as there, server.client() as here:
-            fill_with_all_types(there, "old:")
-            there.xadd("old:stream", {"a": 1})
-            there.rpush("old:both", "older")
-            here.rpush(key("both"), "newer")
-            source = Redis(servers=(parse_address(newer.address),), namespace="old:")
-            change = prime(cache_of(server), donor(source), conditions)
-            assert counts(change) == (8, 6, 1, 0, 1)
-            assert "a stream cannot be copied to an older redis" in change.warnings[0]
-            copied, wanted = contents(here, key("")), contents(there, "old:")
-            assert copied.pop("expiry") == pytest.approx(wanted.pop("expiry"), abs=5000)
-            assert copied == wanted
-            assert here.lrange(key("both"), 0, -1) == [b"newer"]
-            assert len(server.names()) == 7
-            change = prime(cache_of(server, overwrite=True), donor(source), conditions)
-            assert counts(change) == (8, 7, 0, 0, 1)
-            assert here.lrange(key("both"), 0, -1) == [b"older"]
-    finally:
-        newer.close()
+    with (
+        other.client() as there,
+        server.client() as here,
+        RedisProxy(other, of_a_later_version) as newer,
+    ):
+        fill_with_all_types(there, "old:")
+        there.xadd("old:stream", {"a": 1})
+        there.rpush("old:both", "older")
+        here.rpush(key("both"), "newer")
+        source = cache_of(newer, namespace="old:")
+        change = prime(cache_of(server), donor(source), conditions)
+        assert counts(change) == (8, 6, 1, 0, 1)
+        assert "a stream cannot be copied to an older redis" in change.warnings[0]
+        copied, wanted = contents(here, key("")), contents(there, "old:")
+        assert copied.pop("expiry") == pytest.approx(wanted.pop("expiry"), abs=5000)
+        assert copied == wanted
+        assert here.lrange(key("both"), 0, -1) == [b"newer"]
+        assert len(server.names()) == 7
+        change = prime(cache_of(server, overwrite=True), donor(source), conditions)
+        assert counts(change) == (8, 7, 0, 0, 1)
+        assert here.lrange(key("both"), 0, -1) == [b"older"]
+
+
+def test_what_is_not_there_after_ok_is_not_counted_as_stored(
+    server: RedisServer, conditions: Conditions, tmp_path: Path
+) -> None:
+    def forgetful(command: list[bytes], reply: bytes) -> bytes:
+        if command[0] == b"SET":
+            with server.client() as client:
+                client.delete(command[1])
+        return reply
+
+    with RedisProxy(server, forgetful) as proxy:
+        cache = cache_of(proxy)
+        change = prime(cache, records(tmp_path, {"key": key(1), "value": "x"}), conditions)
+    assert counts(change) == (1, 0, 0, 0, 1)
+    assert "is not there after it was stored" in change.warnings[0]
+
+
+def test_what_the_application_stores_meanwhile_is_its_own(
+    server: RedisServer, conditions: Conditions, tmp_path: Path
+) -> None:
+    def busy(command: list[bytes], reply: bytes) -> bytes:
+        if command[0] == b"SET":
+            with server.client() as client:
+                client.set(command[1], b"newer", ex=50)
+        return reply
+
+    with RedisProxy(server, busy) as proxy:
+        cache = cache_of(proxy)
+        change = prime(cache, records(tmp_path, {"key": key(1), "value": "x"}), conditions)
+    assert counts(change) == (1, 0, 1, 0, 0)
 
 
 # --- memory ---

@@ -6,6 +6,7 @@ import pytest
 import redis
 
 from cachekit.caches.base import Conditions
+from cachekit.caches.redis.state import status_of
 from tests.end_to_end.cache_redis.common import (
     plain,
     small,
@@ -45,3 +46,19 @@ def test_a_status_tells_of_policies_that_will_hurt(conditions: Conditions) -> No
         assert "full: what is primed pushes out what is there" in full
         assert "no key expires: nothing can be evicted" in endless
         assert cache.status(place, conditions).capacity == 4 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("told", "hazard"),
+    [
+        ({"loading": "1"}, "it still reads its data and refuses commands"),
+        ({"role": "slave"}, "name its primary in `servers:`"),
+        ({"rdb_last_bgsave_status": "err"}, "its last save to disk failed"),
+    ],
+)
+def test_what_a_redis_says_of_its_troubles_is_passed_on(told: dict[str, str], hazard: str) -> None:
+    limited = {"maxmemory": "100", "maxmemory_policy": "allkeys-lru"}
+    (said,) = status_of({"10.0.0.1": limited | told, "10.0.0.2": limited}, 0, []).hazards
+    assert said.startswith("10.0.0.1: ")
+    assert hazard in said
+    assert not status_of({"10.0.0.2": limited}, 0, []).hazards
