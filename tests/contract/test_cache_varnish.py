@@ -7,7 +7,7 @@ import pytest
 
 from cachekit.caches.base import Conditions
 from cachekit.caches.varnish import Varnish as VarnishCache
-from cachekit.caches.varnish.calls import PresetName
+from cachekit.caches.varnish.presets import PresetName
 from cachekit.model import Node, parse_address
 from cachekit.scope import Kind, Scope
 from cachekit.testing.caches import CacheContract, Stand

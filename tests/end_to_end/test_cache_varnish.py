@@ -4,7 +4,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -482,6 +482,15 @@ def test_a_dead_node_ends_at_its_first_request(conditions: Conditions) -> None:
         clear(cli, node, many, conditions)
 
 
+def states(group: int) -> set[str]:
+    """Give the states of all processes of a group."""
+    facts = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            facts.append(path.read_text().rpartition(")")[2].split())
+    return {state for state, _, each, *_ in facts if int(each) == group}
+
+
 @WAYS
 def test_a_frozen_node_is_given_up_at_the_deadline(
     way: str, edge: Varnish, conditions: Conditions
@@ -489,6 +498,8 @@ def test_a_frozen_node_is_given_up_at_the_deadline(
     conditions = replace(conditions, deadline=Deadline(1.0))
     edge.pause()
     try:
+        # Not at once: its threads come to a stop one after the other.
+        assert wait_until(lambda: states(edge.pid) == {"T"})
         with pytest.raises(
             (UnreachableError, DeadlineError), match=r"not done|timed? ?out|in time"
         ):

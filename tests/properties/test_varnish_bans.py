@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from cachekit.caches.base import Change
 from cachekit.caches.varnish import Varnish as VarnishCache
-from cachekit.caches.varnish.calls import PRESETS, Call, KindName
+from cachekit.caches.varnish.calls import Call, KindName
+from cachekit.caches.varnish.presets import PRESETS
 from cachekit.model import Node, parse_address
 from cachekit.scope import Kind, Scope
 from tests.servers.loop_server import Received

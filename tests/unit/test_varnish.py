@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from cachekit.caches.varnish import Varnish
 from cachekit.caches.varnish.bans import MAX_BYTES, Headers, Vocabulary, keys
-from cachekit.caches.varnish.calls import PRESETS, Call, check_requests
+from cachekit.caches.varnish.calls import Call, check_requests
 from cachekit.caches.varnish.clearing import command
 from cachekit.caches.varnish.patterns import literal, of_host, one_of, page_of, tagged, written
+from cachekit.caches.varnish.presets import PRESETS
 from cachekit.config import load
 from cachekit.errors import ConfigError
 from cachekit.model import Node, parse_address

@@ -8,17 +8,11 @@ from typing import ClassVar, Literal
 
 from cachekit.caches.base import Change, Conditions, Place, Status, on_nodes
 from cachekit.caches.varnish.bans import Headers, Vocabulary, Words, all_but, keys
-from cachekit.caches.varnish.calls import (
-    PRESETS,
-    Call,
-    Calls,
-    KindName,
-    PresetName,
-    check_requests,
-)
+from cachekit.caches.varnish.calls import Call, Calls, KindName, check_requests
 from cachekit.caches.varnish.clearing import put_bans
 from cachekit.caches.varnish.patterns import page_of
 from cachekit.caches.varnish.port import ManagementPort
+from cachekit.caches.varnish.presets import PRESETS, PresetName
 from cachekit.caches.varnish.purging import Asked, base_url, probe, send
 from cachekit.caches.varnish.state import cli_status, counted_bans, counters_of, status_of
 from cachekit.model import Node, NodeAddress

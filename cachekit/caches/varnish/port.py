@@ -7,11 +7,17 @@ from cachekit.caches.base import Place
 from cachekit.caches.varnish.cli import Cli
 from cachekit.deadline import Deadline
 from cachekit.errors import RefusedError
-from cachekit.model import Address, shown
+from cachekit.model import Address, Node, shown
 from cachekit.transports.local import Local
 
 NODE_ADDRESS = "{address}"
 """Stands in `cli` for the address of the node itself."""
+
+
+def node_of(place: Place) -> Node:
+    """Give the node of a place; all places of Varnish are nodes."""
+    assert place.node is not None  # noqa: S101
+    return place.node
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +37,7 @@ class ManagementPort:
     def open(self, place: Place, deadline: Deadline) -> Cli:
         """Connect and log in. Raises CachekitError."""
         secret = self._secret(place, deadline)
-        address, node = self.address, place.node
-        assert node is not None  # noqa: S101 - its places are nodes
+        address, node = self.address, node_of(place)
         if address.host == NODE_ADDRESS:
             address = replace(address, host=node.address.host)
         is_direct = not address.is_loopback and node.ssh is None

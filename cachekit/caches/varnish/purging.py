@@ -9,6 +9,7 @@ from itertools import islice
 
 from cachekit.caches.base import Change, Place
 from cachekit.caches.varnish.calls import Call
+from cachekit.caches.varnish.port import node_of
 from cachekit.deadline import Deadline
 from cachekit.errors import (
     CacheError,
@@ -92,7 +93,7 @@ def probe(place: Place, call: Call | None, site: str, deadline: Deadline) -> tup
 
 def ask(place: Place, call: Call, asked: Iterable[Asked], site: str, deadline: Deadline) -> Answers:
     """Send all requests of a call, as long as the node answers at all."""
-    node = _node(place)
+    node = node_of(place)
     route = route_to(node, Site(base_url(site).decode()))
     admission = _Admission(_requests(call, asked, route), deadline)
     answers, wanted = Answers(), re.compile(call.answer.encode())
@@ -134,14 +135,9 @@ class _Admission:
 
 
 def _dial(place: Place, deadline: Deadline) -> None:
-    node = _node(place)
+    node = node_of(place)
     port = node.address.port or node.ports.get("http", DEFAULT_PORTS["http"])
     Local(node.name).dial(replace(node.address, port=port), deadline=deadline).close()
-
-
-def _node(place: Place) -> Node:
-    assert place.node is not None  # noqa: S101 - its places are nodes
-    return place.node
 
 
 def _requests(call: Call, asked: Iterable[Asked], route: Route) -> Iterator[Request]:
