@@ -31,7 +31,7 @@ def measure(bench: Bench) -> list[Bar]:
     trees = _trees(bench.new_path("-trees"))
     rm, usable, called, total = (
         median(seconds)
-        for seconds in zip(*(_round(trees) for _ in range(bench.rounds)), strict=True)
+        for seconds in zip(*(_round(bench, trees) for _ in range(bench.rounds)), strict=True)
     )
     rows = {
         "rm -rf": rm,
@@ -77,13 +77,15 @@ def _fill(top: Path) -> None:
     os.sync()
 
 
-def _round(trees: Iterator[Path]) -> tuple[float, float, float, float]:
+def _round(bench: Bench, trees: Iterator[Path]) -> tuple[float, float, float, float]:
     """Give the seconds of rm, and cachekit's: of the exchange, from the call to it, in all."""
     top = next(trees)
+    bench._await_quiet()
     began = time.perf_counter()
     subprocess.run(["rm", "-rf", top], check=True)
     rm = time.perf_counter() - began
     top = next(trees)
+    bench._await_quiet()
     with ThreadPoolExecutor(1) as pool:
         exchanged = pool.submit(_await_another, top, top.stat().st_ino)
         began = time.perf_counter()
