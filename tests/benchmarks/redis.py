@@ -14,6 +14,7 @@ import redis
 from cachekit.caches.base import Conditions, Filling
 from cachekit.caches.namespace import prefix_of
 from cachekit.caches.redis import Redis
+from cachekit.caches.redis.keyspace import LISTED_AT_ONCE
 from cachekit.deadline import Deadline
 from cachekit.model import parse_address
 from cachekit.scope import Kind, Scope
@@ -27,7 +28,7 @@ COPIED = 200_000
 LOOPED = 20_000
 NAMESPACE = "shop:{release}:"
 VALUE = b"v" * 100
-AT_ONCE = 5000
+FILLED_AT_ONCE = 5000
 BARS = {"clear": 20.0, "copy": 15.0}
 LONGEST_WAIT_BAR = 3.0
 
@@ -49,8 +50,8 @@ class Stand:
         (place,) = self.cache.places({})
         with self.cache.opened(place, self.conditions.deadline) as store:
             (server,) = store.primaries
-            for start in range(0, count, AT_ONCE):
-                batch = keys[start : start + AT_ONCE]
+            for start in range(0, count, FILLED_AT_ONCE):
+                batch = keys[start : start + FILLED_AT_ONCE]
                 server.check(*server.pipeline([("SET", key, VALUE, "EX", 86400) for key in batch]))
         return keys
 
@@ -151,7 +152,7 @@ def _longest_waits(stand: Stand) -> tuple[float, float]:
     def scan() -> None:
         began = time.perf_counter()
         while time.perf_counter() - began < seconds:
-            for _ in stand.client.scan_iter(match="none*", count=AT_ONCE):
+            for _ in stand.client.scan_iter(match="none*", count=LISTED_AT_ONCE):
                 pass
 
     return longest, _longest_wait(stand.server, scan)

@@ -11,7 +11,7 @@ from cachekit.caches.redis.replies import Command
 from cachekit.caches.redis.store import Store, is_elsewhere
 from cachekit.scope import Kind, Scope
 
-_AT_ONCE = 1000
+LISTED_AT_ONCE = 1000
 _START = b"0"
 _SPECIAL = re.compile(rb"([\\*?\[\]])")
 
@@ -109,7 +109,7 @@ def _unlinked(primary: Connection, count: int) -> Iterator[int]:
 
 
 def _scan(cursor: bytes, selection: Selection) -> Command:
-    return ("SCAN", cursor, "MATCH", selection.pattern, "COUNT", _AT_ONCE)
+    return ("SCAN", cursor, "MATCH", selection.pattern, "COUNT", LISTED_AT_ONCE)
 
 
 def _page(primary: Connection, selection: Selection) -> tuple[bytes | None, list[bytes]]:
