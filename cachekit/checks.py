@@ -133,6 +133,8 @@ def _of_cache(settings: Settings, name: str) -> Iterator[Fault]:
 
 def _of_warm(warm: WarmSettings) -> Iterator[Fault]:
     path = ("warm",)
+    if warm.concurrency != "auto":
+        yield from _within((*path, "concurrency"), warm.concurrency, 1, MAX_IN_FLIGHT)
     yield from _within((*path, "max_in_flight"), warm.max_in_flight, 1, MAX_IN_FLIGHT)
     yield from _within((*path, "retries"), warm.retries, 0, 10)
     yield from _within((*path, "limit"), warm.limit, 1)
@@ -245,27 +247,32 @@ def _of_required(settings: Settings) -> Iterator[Fault]:
 
 def _of_list(settings: Settings, name: str) -> Iterator[Fault]:
     path, warm_list = ("warmlists", name), settings.warmlists[name]
+    known = settings.warm.variants
     yield from _within((*path, "limit"), warm_list.limit, 1)
     yield from _of_patterns(path, warm_list)
     yield from _of_expect((*path, "expect"), warm_list.expect)
     remedy = None if warm_list.personal else "add it to this list"
     yield from _of_headers((*path, "headers"), warm_list.headers, remedy)
-    yield from _of_names((*path, "variants"), warm_list.variants, settings)
+    yield from _of_names((*path, "variants"), warm_list.variants, known)
     if isinstance(warm_list.source, Urls):
-        for index, url in enumerate(warm_list.source.urls):
-            if isinstance(url, ListedUrl):
-                yield from _of_listed((*path, "urls", index), url, settings)
+        for inside, message in problems_of_urls(warm_list.source, known):
+            yield (*path, "urls", *inside), message
 
 
-def _of_listed(path: KeyPath, url: ListedUrl, settings: Settings) -> Iterator[Fault]:
-    if url.priority is not None and not isfinite(url.priority):
-        yield (*path, "priority"), "expected a number"
-    yield from _of_expect((*path, "expect"), url.expect)
-    yield from _of_names((*path, "variants"), url.variants, settings)
+def problems_of_urls(urls: Urls, variants: Mapping[str, Variant] | None) -> Iterator[Fault]:
+    """Find what cannot work in a list of URLs; without `variants`, any name of one will do."""
+    for index, url in enumerate(urls.urls):
+        if isinstance(url, ListedUrl):
+            if url.priority is not None and not isfinite(url.priority):
+                yield (index, "priority"), "expected a number"
+            yield from _of_expect((index, "expect"), url.expect)
+            if variants is not None:
+                yield from _of_names((index, "variants"), url.variants, variants)
 
 
-def _of_names(path: KeyPath, names: tuple[str, ...] | None, settings: Settings) -> Iterator[Fault]:
-    known = settings.warm.variants
+def _of_names(
+    path: KeyPath, names: tuple[str, ...] | None, known: Mapping[str, Variant]
+) -> Iterator[Fault]:
     for index, name in enumerate(names or ()):
         if name not in known:
             yield (*path, index), f"expected a variant of warm.variants{_choice(name, known)}"

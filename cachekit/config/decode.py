@@ -11,7 +11,7 @@ from cachekit.checks import KeyPath, did_you_mean, nearest
 from cachekit.config.document import Document
 from cachekit.config.pieces import NOTHING, decode
 from cachekit.model import Node, Variant
-from cachekit.settings import Settings, WarmList, WarmSettings
+from cachekit.settings import Settings, VerdictRule, WarmList, WarmSettings
 from cachekit.sources.base import Source
 from cachekit.sources.reading import STANDARD_INPUT
 from cachekit.sources.url_list import ListedUrl, UrlFile, Urls
@@ -19,6 +19,7 @@ from cachekit.sources.url_list import ListedUrl, UrlFile, Urls
 T = TypeVar("T")
 
 YAML_LISTS = (".yaml", ".yml")
+_ANY_RULE = {"header": "any", "matches": "", "verdict": "unknown"}
 
 OpenList = Callable[[Path], Document]
 """Reads the YAML file of a warm list."""
@@ -42,14 +43,18 @@ def decode_urls(document: Document) -> Urls:
     if not isinstance(listed, list):
         document.report((), "expected a list of URLs")
         return Urls(urls=())
-    return Urls(urls=tuple(_url(document, index, item) for index, item in enumerate(listed)))
+    return _urls(listed, (), document.report)
 
 
-def _url(document: Document, index: int, item: object) -> str | ListedUrl:
-    url, faults = decode(str | ListedUrl, item)
-    for fault in faults:
-        document.report((index, *fault.path), fault.message, at_key=fault.at_key)
-    return url or ""
+def _urls(listed: list[object], path: KeyPath, report: Callable[..., None]) -> Urls:
+    """Decode URLs one by one, so that no fault hides another."""
+    urls = []
+    for index, item in enumerate(listed):
+        url, faults = decode(str | ListedUrl, item)
+        for fault in faults:
+            report((*path, index, *fault.path), fault.message, at_key=fault.at_key)
+        urls.append(url or "")
+    return Urls(urls=tuple(urls))
 
 
 class _Decoding:
@@ -110,9 +115,23 @@ class _Decoding:
 
     def _warm(self, data: object) -> WarmSettings:
         variants = self._named(("warm", "variants"), _get(data, "variants"), self._variant)
-        warm = self._piece(WarmSettings, _without(data, ["variants"]), ("warm",))
+        listed = _get(data, "verdicts")
+        rules = listed if isinstance(listed, list) else []
+        apart = ["variants", "verdicts"] if rules else ["variants"]
+        warm = self._piece(WarmSettings, _without(data, apart), ("warm",))
         settings: WarmSettings = _rooted(warm or WarmSettings(), self.folder)
-        return replace(settings, variants=variants)
+        verdicts = tuple(self._rule(index, rule) for index, rule in enumerate(rules))
+        return replace(settings, variants=variants, verdicts=verdicts)
+
+    def _rule(self, index: int, data: object) -> VerdictRule:
+        """Decode a rule; what is faulty is stood in for, so that the rest of it is checked, too."""
+        rule: VerdictRule | None = self._piece(VerdictRule, data, ("warm", "verdicts", index))
+        if rule is not None:
+            return rule
+        written = data if isinstance(data, Mapping) else {}
+        sound = {k: v for k, v in written.items() if not decode(VerdictRule, _ANY_RULE | {k: v})[1]}
+        stand_in: VerdictRule = decode(VerdictRule, _ANY_RULE | sound)[0]
+        return stand_in
 
     def _variant(self, path: KeyPath, data: object) -> Variant:
         personal = _get(data, "personal")
@@ -151,8 +170,10 @@ class _Decoding:
         except (ImportError, AttributeError) as error:
             self.report((*path, name), f"the source {name!r} is broken: {error}", at_key=True)
             return None
+        if name == "urls" and isinstance(listed := data[name], list):
+            return _urls(listed, (*path, name), self.report)
         if name == "sitemap" and isinstance(at := data[name], str) and "://" not in at:
-            data = {**data, name: str(self.folder / at)}
+            data = {**data, name: Path(at)}
         decoded, faults = decode(kind, data)
         for fault in faults:
             inside = fault.path or (name,)  # what is wrong with the whole, say at its main key

@@ -11,6 +11,7 @@ from cachekit.errors import ConfigError
 
 if TYPE_CHECKING:
     from cachekit.config.document import Document
+    from cachekit.model import Variant
     from cachekit.settings import Settings
     from cachekit.sources.url_list import Urls
 
@@ -54,11 +55,17 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def load_url_list(path: Path, environ: Mapping[str, str] | None = None) -> Urls:
+def load_url_list(
+    path: Path,
+    environ: Mapping[str, str] | None = None,
+    variants: Mapping[str, Variant] | None = None,
+) -> Urls:
     """Read a YAML warm list: URLs, or mappings of a URL and what sets it apart.
 
-    Raises ConfigError with every problem found; names of variants are not checked here.
+    Raises ConfigError with every problem found; names of variants are checked where `variants` are
+    given.
     """
+    from cachekit.checks import problems_of_urls
     from cachekit.config.decode import decode_urls
     from cachekit.config.yaml_text import read
 
@@ -67,6 +74,8 @@ def load_url_list(path: Path, environ: Mapping[str, str] | None = None) -> Urls:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     urls = decode_urls(document)
+    for place, message in problems_of_urls(urls, variants):
+        document.report(place, message)
     _refuse_problems([document])
     return urls
 

@@ -30,18 +30,18 @@ class Sitemap:
     protocol allows 50 MB), and one reading may take `max_sitemaps` files.
     """
 
-    sitemap: str
+    sitemap: str | Path
     alternates: bool = True
     max_inflated: Bytes = 64 * 1024**2
     max_sitemaps: int = 1000
 
     def entries(self, surroundings: Surroundings) -> Iterator[Entry]:
         """Yield what it and its sub-sitemaps list, in order, while they are read."""
-        return _Walk(self, surroundings).read(self.sitemap)
+        return _Walk(self, surroundings).read(str(self.sitemap))
 
     def describe(self) -> str:
         """Name the sitemap."""
-        return _shown(self.sitemap)
+        return _shown(str(self.sitemap))
 
 
 class _Walk:

@@ -19,7 +19,7 @@ import yaml
 from cachekit import config
 from cachekit.config.yaml_text import parse
 from cachekit.errors import ConfigError
-from cachekit.model import Address, Expect
+from cachekit.model import Address, Expect, Variant
 from cachekit.settings import MaxTime, MinShare, Settings
 from cachekit.sources.access_log import AccessLog
 from cachekit.sources.sitemap import Sitemap
@@ -153,7 +153,7 @@ class TestForms:
         assert sources["a"].file == tmp_path / "top.txt"
         assert sources["b"].file == Path("/abs/top.txt")
         assert sources["c"].file == Path("-")
-        assert sources["d"].sitemap == str(tmp_path / "maps/sitemap.xml")
+        assert sources["d"].sitemap == tmp_path / "maps/sitemap.xml"
         assert sources["e"].access_log == (tmp_path / "a.log", tmp_path / "b.log")
 
 
@@ -385,6 +385,32 @@ class TestFaults:
         (tmp_path / "list.yaml").write_text(FAULTY_LIST)
         assert faults(FAULTY, SECRET="hunter2 SECRET") == FAULTS.splitlines()
 
+    def test_a_faulty_item_hides_no_other_nor_what_stands_beside(self, faults: Faults) -> None:
+        text = SITE + (
+            "warmlists:\n"
+            "  a: {urls: [{url: /a, priority: x}, {url: /b, variants: nope}]}\n"
+            "warm:\n"
+            "  verdicts:\n"
+            "    - {header: 'a b', matches: '(', verdict: hitt}\n"
+            "    - {header: 'a b', matches: '('}\n"
+            "    - {header: 'a b', matches: [1], verdict: hit, x: 1}\n"
+            "    - 7\n"
+        )
+        assert [fault.split(": ")[1] for fault in faults(text)] == [
+            "warmlists.a.urls[0].priority",
+            "warmlists.a.urls[1].variants",
+            "warm.verdicts[0].header",
+            "warm.verdicts[0].matches",
+            "warm.verdicts[0].verdict",
+            "warm.verdicts[1].verdict",
+            "warm.verdicts[1].header",
+            "warm.verdicts[1].matches",
+            "warm.verdicts[2].header",
+            "warm.verdicts[2].matches",
+            "warm.verdicts[2].x",
+            "warm.verdicts[3]",
+        ]
+
     def test_secrets_are_never_told(self, faults: Faults, tmp_path: Path) -> None:
         (tmp_path / "list.yaml").write_text(FAULTY_LIST)
         told = "\n".join(faults(FAULTY, SECRET="hunter2 SECRET")).replace("${SECRET}", "")
@@ -488,6 +514,22 @@ class TestFaults:
             config.load_url_list(tmp_path / "l.yaml")
         with pytest.raises(ConfigError, match=r"gone\.yaml cannot be read: No such file"):
             config.load_url_list(tmp_path / "gone.yaml")
+
+    def test_what_cannot_work_in_such_a_list_is_told_in_its_place(self, tmp_path: Path) -> None:
+        (tmp_path / "l.yaml").write_text(
+            "- /\n- {url: /a, variants: moblie}\n- {url: /b, expect: {status: 99}}\n"
+        )
+        mobile = {"mobile": Variant(name="mobile")}
+        with pytest.raises(ConfigError) as caught:
+            config.load_url_list(tmp_path / "l.yaml", variants=mobile)
+        assert str(caught.value).replace(f"{tmp_path}/", "").splitlines() == [
+            "l.yaml:2:23: [1].variants: found 'moblie', expected a variant of warm.variants;"
+            " did you mean 'mobile'?",
+            "l.yaml:3:30: [2].expect.status: found 99, expected a number from 100 to 599",
+        ]
+        with pytest.raises(ConfigError) as caught:
+            config.load_url_list(tmp_path / "l.yaml")
+        assert len(caught.value.problems) == 1
 
 
 class TestFinding:

@@ -256,7 +256,7 @@ def test_a_password_in_the_address_is_told_nowhere() -> None:
     source = Sitemap(sitemap="https://anna:secret@shop.example/sitemap.xml")
     assert source.describe() == "https://***@shop.example/sitemap.xml"
     with pytest.raises(SourceError) as caught:
-        FakeSite({source.sitemap: b""}).read(source)
+        FakeSite({str(source.sitemap): b""}).read(source)
     assert "secret" not in str(caught.value)
 
 
