@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -17,6 +18,7 @@ from cachekit.settings import Settings, WarmList, WarmSettings
 from cachekit.sources.base import Surroundings
 from cachekit.warming.collect import UrlSet, collect, stream
 from cachekit.warming.fetch import Fetch
+from cachekit.warming.soundness import refuse_unsound
 from cachekit.warming.stop import Stop
 
 _EXAMPLES = 10
@@ -51,8 +53,13 @@ class WarmPlan:
 
     @property
     def key(self) -> str:
-        """Tell runs apart that cannot be resumed by one another."""
+        """Tell runs apart that cannot be resumed by one another: asked or judged otherwise.
+
+        What lists and URLs say of it is in the digest of the URLs.
+        """
+        warm = self.settings.warm
         facts = [
+            repr((sorted(warm.headers.items()), warm.expect, warm.verdicts, warm.follow)),
             str(self.site),
             sorted((node.name, str(node.address)) for node in self.nodes),
             sorted((name, warm_list.source.describe()) for name, warm_list in self.lists.items()),
@@ -105,9 +112,10 @@ def plan_warm(  # noqa: PLR0913 - what can be chosen of the settings
     Reads lists and fetches sitemaps, and asks no page. `spool` is where `stream` keeps its URLs,
     `stop` ends fetches when the budget is spent. Raises ConfigError and SourceError.
     """
-    site = Site(settings.site, tuple(settings.allow_hosts))
     chosen_nodes = tuple(settings.nodes.values() if nodes is None else nodes)
     chosen_lists = _chosen(settings.warmlists, lists, "list")
+    refuse_unsound(settings, chosen_lists)
+    site = Site(settings.site, tuple(settings.allow_hosts))
     if not chosen_nodes:
         raise ConfigError("no nodes: name some under `nodes:` or with --node")
     if not chosen_lists:
@@ -118,7 +126,7 @@ def plan_warm(  # noqa: PLR0913 - what can be chosen of the settings
     surroundings = Surroundings(
         site=site,
         fetch=_fetch(settings, site, chosen_nodes, stop or Stop(settings.warm.budget)),
-        stdin=stdin or sys.stdin.buffer,
+        stdin=stdin or _standard_input(),
     )
     urls = _collect(settings.warm, chosen_lists, surroundings, spool)
     every = chosen_variants or (Variant(name=""),)
@@ -163,6 +171,11 @@ def terms_of(settings: Settings) -> Terms:
         client_key=tls.client_key,
         http2=warm.http2,
     )
+
+
+def _standard_input() -> BinaryIO:
+    # A daemon may have none.
+    return sys.stdin.buffer if sys.stdin is not None else BytesIO()
 
 
 def _chosen(

@@ -1,6 +1,6 @@
 """A first look at each node before anything is warmed: does it answer for the site, and how."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from cachekit.model import PLAIN, Node, Site, Variant, shown, shown_url
 from cachekit.quantities import format_seconds
@@ -8,11 +8,16 @@ from cachekit.replay import Batch, Manner, Request, Response, replay, route_to
 from cachekit.results import Probe
 from cachekit.settings import Settings
 from cachekit.warming.plan import header_lines, terms_of
+from cachekit.warming.soundness import refuse_unsound
 from cachekit.warming.verdicts import NO_SIGNAL, Classifier
 
 
 def probe(settings: Settings, nodes: Sequence[Node]) -> list[Probe]:
-    """Ask every node for the site's first page, side by side."""
+    """Ask every node for the site's first page, side by side.
+
+    Raises ConfigError where something cannot work that is known without asking.
+    """
+    refuse_unsound(settings, settings.warmlists)
     site = Site(settings.site, tuple(settings.allow_hosts))
     headers = header_lines(settings, Variant(name=""), PLAIN)
     manners = {Manner(route_to(node, site), headers): node for node in nodes}
@@ -23,7 +28,8 @@ def probe(settings: Settings, nodes: Sequence[Node]) -> list[Probe]:
         max_in_flight=settings.warm.max_in_flight,
     )
     classifier = Classifier(settings.warm.verdicts)
-    found = {r.request.manner: _found(r, classifier) for r in answers}
+    wanted = settings.warm.expect.status or range(200, 300)
+    found = {r.request.manner: (_serves(r, site, wanted), _found(r, classifier)) for r in answers}
     return [
         Probe(
             node=node.name, address=str(node.address), ok=found[manner][0], found=found[manner][1]
@@ -32,12 +38,17 @@ def probe(settings: Settings, nodes: Sequence[Node]) -> list[Probe]:
     ]
 
 
-def _found(response: Response, classifier: Classifier) -> tuple[bool, str]:
+def _serves(response: Response, site: Site, wanted: Container[int]) -> bool:
     if response.fault is not None:
-        return False, f"{response.fault}: {shown(response.detail)}"
+        return False
+    return response.status in wanted or site.owns(response.redirect_url)
+
+
+def _found(response: Response, classifier: Classifier) -> str:
+    if response.fault is not None:
+        return f"{response.fault}: {shown(response.detail)}"
     signal = classifier.signal(response.head)
     said = "no cache header" if signal is NO_SIGNAL else shown(signal.shown)
     if response.redirect_url:
         said = f"to {shown_url(response.redirect_url)}; {said}"
-    text = f"status {response.status} in {format_seconds(response.seconds)}; {said}"
-    return response.status < 500, text
+    return f"status {response.status} in {format_seconds(response.seconds)}; {said}"

@@ -50,8 +50,8 @@ def worth_retrying(response: Response) -> bool:
 
 def backoff(retries: int) -> float:
     """Give the seconds to wait before one more retry: 0.25, 0.5, 1 ..., with jitter."""
-    jitter = random.uniform(0.5, 1.5)  # noqa: S311 - no secret
-    return _FIRST_BACKOFF_SECONDS * 2**retries * jitter
+    jitter: float = random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+    return _FIRST_BACKOFF_SECONDS * 2.0**retries * jitter
 
 
 def pause_asked_for(response: Response) -> float:
