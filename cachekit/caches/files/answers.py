@@ -28,7 +28,7 @@ def change(answer: Mapping[str, Any]) -> Change:
 
 def _clear_evidence(answer: Mapping[str, Any]) -> Iterator[str]:
     if "how" in answer and answer["left"] is not None:
-        yield f"{answer['how']}, empty after {answer['usable'] * 1000:.0f} ms"
+        yield f"{answer['how']}, empty after {answer['usable'] * 1000:.1f} ms"
     if answer.get("left") == 0:
         yield "counted again: none of them left"
 
@@ -117,7 +117,8 @@ def _hazards(answer: Mapping[str, Any], *, adopted: bool, has_opcache: bool) -> 
     if orphans := answer["orphans"]:
         yield f"left by crashed runs: {', '.join(map(shown, orphans))}; the next run removes it"
     if answer["php"] and not has_opcache:
-        yield f"{answer['php']} PHP files: name the apc cache with their bytecode as `opcache`"
+        files = _plural(answer["php"], "PHP file")
+        yield f"{files}: name the apc cache that holds their bytecode as `opcache`"
     for what in ("disk", "inodes"):
         free, capacity = answer.get(what) or (0, 0)
         if capacity and free < capacity * _NEARLY_FULL:
@@ -131,7 +132,7 @@ def primed(answer: Mapping[str, Any]) -> Change:
     if left == 0:
         kept = ", ".join(map(shown, answer["kept"])) or "none"
         evidence = (
-            f"{answer['how']}; {found} files, {answer['size']} bytes, verified",
+            f"{answer['how']}; {_plural(found, 'file')}, {answer['size']:,} bytes, verified",
             f"kept for a rollback: {kept}",
         )
     return Change(
@@ -141,3 +142,7 @@ def primed(answer: Mapping[str, Any]) -> Change:
         evidence=evidence,
         warnings=tuple(_warnings(answer)),
     )
+
+
+def _plural(count: int, one: str) -> str:
+    return f"{count:,} {one}{'' if count == 1 else 's'}"
