@@ -12,7 +12,8 @@
     │   └── UnexpectedReplyError  an answer that does not fit what was asked
     ├── SourceError           a list of URLs cannot be read or is hostile
     ├── LockedError           another run holds the lock of this site and node (exit 75)
-    └── JournalError          a run cannot be recorded or resumed (exit 2)
+    ├── JournalError          a run cannot be recorded or resumed (exit 2)
+    └── OutputError           a report cannot be written where it was wanted
 
 A verdict that disagrees is a result, not an exception; a bug keeps its traceback.
 """
@@ -113,3 +114,7 @@ class JournalError(CachekitError):
     """A run that cannot be recorded, or not be resumed."""
 
     exit_code = ExitCode.USAGE
+
+
+class OutputError(CachekitError):
+    """A report that cannot be written where it was wanted, although it was made."""

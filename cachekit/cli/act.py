@@ -10,7 +10,7 @@ import click
 
 from cachekit.caches.base import Conditions
 from cachekit.cli import choices
-from cachekit.cli.output import atomic_output
+from cachekit.cli.output import report_to
 from cachekit.cli.run import signals
 from cachekit.deadline import Deadline
 from cachekit.errors import ConfigError
@@ -69,7 +69,7 @@ def look(settings: Settings, nodes: Sequence[str], groups: Sequence[str]) -> Act
 def _start(options: Mapping[str, Any]) -> tuple[Settings, Selection, Conditions]:
     settings = choices.settings_from_file(options["settings_path"], os.environ)
     if options["release"] is not None:
-        settings = choices.checked(replace(settings, release=options["release"]))
+        settings = choices.checked(replace(settings, release=options["release"]), options)
     if options["state_dir"] is not None:
         settings = replace(settings, state_dir=options["state_dir"])
     selection = Selection(
@@ -106,17 +106,18 @@ def _scope(options: Mapping[str, Any]) -> Scope:
 def _act(plan: Plan, conditions: Conditions, options: Mapping[str, Any]) -> int:
     limits = Limits(step_seconds=options["deadline"], keep_going=options["keep_going"])
     stop = Stop(None)
-    with atomic_output(options["output"]) as output, signals(stop) as caught:
+    with report_to(options["output"]) as output, signals(stop) as caught:
         if options["dry_run"] or (plan.action is Action.CLEAR and not options["yes"]):
             looked = survey(plan, conditions, limits=limits, stop=stop)
             if options["dry_run"]:
-                output.write(_rendered(looked, options))
+                output.finish(_rendered(looked, options, looked.exit_code))
                 return looked.exit_code
             _ask(looked)
         listener = _unheard if options["quiet"] else _log
         report = execute(plan, conditions, limits=limits, stop=stop, listener=listener)
-        output.write(_rendered(report, options))
-    return caught[0] if caught and report.ended_early else report.exit_code
+        code = caught[0] if caught and report.ended_early else report.exit_code
+        output.finish(_rendered(report, options, code))
+    return code
 
 
 def _ask(looked: ActionReport) -> None:
@@ -135,6 +136,6 @@ def _unheard(step: StepResult) -> None:
     pass
 
 
-def _rendered(report: ActionReport, options: Mapping[str, Any]) -> str:
+def _rendered(report: ActionReport, options: Mapping[str, Any], code: int) -> str:
     json = options["output_format"] == "json"
-    return actions.render_json(report) if json else actions.render(report)
+    return actions.render_json(report, code) if json else actions.render(report)

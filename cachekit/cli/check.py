@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from cachekit.cli.options import group_option, node_option, settings_option
+from cachekit.errors import ConfigError
 
 
 @click.command()
@@ -25,6 +26,8 @@ def check(settings_path: Path | None, nodes: tuple[str, ...], groups: tuple[str,
     click.echo(text.probes(found), nl=False)
     looked = act.look(settings, nodes, groups)
     if looked is not None:
-        click.echo("\n" + actions.render(looked), nl=False)
+        click.echo(("\n" if found else "") + actions.render(looked), nl=False)
+    elif not found:
+        raise ConfigError("no nodes: name some under `nodes:`")
     reached = looked is None or looked.exit_code == 0
     return 0 if reached and all(node.ok for node in found) else 1

@@ -4,14 +4,15 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any, cast
 
-from cachekit.checks import problems, show_path
+from cachekit.checks import KeyPath, problems, show_path
 from cachekit.errors import ConfigError, Problem
 from cachekit.model import Node, Variant, parse_address
 from cachekit.settings import MaxTime, MinShare, Settings, WarmList, WarmSettings
+from cachekit.sources.reading import listed
 from cachekit.sources.url_list import UrlFile, Urls
 
 _PLAIN_KEYS = (
@@ -33,12 +34,28 @@ _PLAIN_KEYS = (
     "exclude",
     "limit",
 )
+_OPTIONS: Mapping[KeyPath, tuple[str, str]] = {
+    ("site",): ("site", "--site"),
+    ("allow_hosts",): ("allow_hosts", "--allow-host"),
+    ("release",): ("release", "--live"),
+    **{("warm", key): (key, f"--{key.replace('_', '-')}") for key in _PLAIN_KEYS},
+    ("warm", "gate", "min_ok"): ("min_ok", "--min-ok"),
+    ("warm", "gate", "min_hit"): ("min_hit", "--min-hit"),
+    ("warm", "gate", "max_p95"): ("max_p95", "--max-p95"),
+    ("warm", "gate", "required"): ("required", "--require"),
+    ("warm", "headers"): ("headers", "--header"),
+    ("warm", "variants"): ("variants", "--variant"),
+}
+"""The options that are laid over keys: the name of their value, and as users write them."""
+
 _NO_FILE = "no cachekit.yaml here, and $CACHEKIT_SETTINGS is not set; `cachekit init` writes one"
 _SOURCES = ("urls", "list_files", "sitemaps", "access_logs")
 
 
 def settings_of(options: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
     """Read the settings file, if there is one, and lay the options over it. Raises ConfigError."""
+    if options["top"] and not options["access_logs"]:
+        raise ConfigError("--top: is about --access-log, and none was given")
     settings = _from_file(options["settings_path"], environ)
     lists = _lists(options)
     if settings is None and not lists:
@@ -48,7 +65,7 @@ def settings_of(options: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     site = options["site"] or (settings.site if settings else "") or _site_of(options)
     if settings is None:
         settings = Settings(site=site)
-    return replace(
+    laid_over = replace(
         settings,
         site=site,
         allow_hosts=(*settings.allow_hosts, *options["allow_hosts"]),
@@ -56,6 +73,7 @@ def settings_of(options: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
         warmlists=lists or settings.warmlists,
         warm=_warm(settings.warm, options),
     )
+    return checked(laid_over, options)
 
 
 def nodes_of(settings: Settings, names: Sequence[str], groups: Sequence[str]) -> list[Node] | None:
@@ -95,13 +113,18 @@ def state_dir_of(settings: Settings, environ: Mapping[str, str]) -> Path:
         return settings.state_dir
     if os.geteuid() == 0:
         return Path("/var/lib/cachekit")
-    base = environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    try:
+        base = environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    except RuntimeError as error:
+        raise ConfigError(
+            "no home directory to keep runs and locks in: give --state-dir"
+        ) from error
     return Path(base) / "cachekit"
 
 
-def checked(settings: Settings) -> Settings:
+def checked(settings: Settings, options: Mapping[str, Any]) -> Settings:
     """Check settings over which options were laid. Raises ConfigError with all problems."""
-    found = [Problem(show_path(path), message) for path, message in problems(settings)]
+    found = [Problem(_where(path, options), message) for path, message in problems(settings)]
     if found:
         raise ConfigError(found)
     return settings
@@ -115,6 +138,20 @@ def settings_from_file(explicit: Path | None, environ: Mapping[str, str]) -> Set
     return settings
 
 
+def _where(path: KeyPath, options: Mapping[str, Any]) -> str:
+    """Name a key as it was given: by its option, or as it stands in the settings file.
+
+    The file alone was found good when it was read: what is wrong now, an option brought in.
+    """
+    if path[0] == "warmlists" and str(path[1]).startswith("--"):
+        return f"{path[1]}: {show_path(path[2:])}"
+    for key, (name, option) in _OPTIONS.items():
+        if path[: len(key)] == key and options.get(name) not in (None, ()):
+            narrower = (part for part in path[len(key) :] if isinstance(part, str))
+            return f"{option} {'='.join(narrower)}".rstrip()
+    return show_path(path)
+
+
 def _from_file(explicit: Path | None, environ: Mapping[str, str]) -> Settings | None:
     from cachekit import config
 
@@ -123,19 +160,21 @@ def _from_file(explicit: Path | None, environ: Mapping[str, str]) -> Settings | 
 
 
 def _lists(options: Mapping[str, Any]) -> dict[str, WarmList]:
+    """Make lists of what options name; each is called as it was given."""
     found: dict[str, Any] = {}
     if options["urls"]:
-        found["url"] = Urls(urls=options["urls"])
+        found["--url"] = Urls(urls=options["urls"])
     for path in options["list_files"]:
-        found[f"list {path}"] = _url_file(path)
+        found[f"--list {path}"] = _url_file(path)
     for location in options["sitemaps"]:
         from cachekit.sources.sitemap import Sitemap
 
-        found[f"sitemap {location}"] = Sitemap(sitemap=location)
+        sitemap = Sitemap(sitemap=location)
+        found[f"--sitemap {sitemap.describe()}"] = sitemap
     if options["access_logs"]:
         from cachekit.sources.access_log import AccessLog
 
-        found["access log"] = AccessLog(access_log=options["access_logs"], top=options["top"])
+        found["--access-log"] = AccessLog(access_log=options["access_logs"], top=options["top"])
     return {name: WarmList(source=source) for name, source in found.items()}
 
 
@@ -149,7 +188,7 @@ def _url_file(path: Path) -> UrlFile | Urls:
 
 def _site_of(options: Mapping[str, Any]) -> str:
     """Take scheme and host of the first URL that has them."""
-    for text in _first_words(options):
+    for text in _given_urls(options):
         scheme, separator, rest = text.partition("://")
         if separator and scheme.lower() in ("http", "https"):
             return f"{scheme}://{rest.partition('/')[0].partition('?')[0].rpartition('@')[2]}"
@@ -158,11 +197,16 @@ def _site_of(options: Mapping[str, Any]) -> str:
     )
 
 
-def _first_words(options: Mapping[str, Any]) -> Iterator[str]:
+def _given_urls(options: Mapping[str, Any]) -> Iterator[str]:
     yield from options["urls"]
     yield from options["sitemaps"]
     for path in options["list_files"]:
-        yield from _head(path).decode(errors="replace").split()
+        source = _url_file(path)
+        if isinstance(source, Urls):
+            yield from (url if isinstance(url, str) else url.url for url in source.urls)
+        else:
+            lines = BytesIO(_head(path))
+            yield from (line.decode(errors="replace") for line in listed(str(path), lines))
 
 
 def _head(path: Path) -> bytes:

@@ -1,11 +1,11 @@
 """The `cachekit` command: its subcommands, and where errors become messages and exit codes."""
 
 import importlib
-import os
 import sys
 
 import click
 
+from cachekit.cli.output import prepare_streams
 from cachekit.errors import CachekitError, ExitCode
 
 _COMMANDS = ("check", "clear", "demo", "init", "plan", "prime", "schema", "status", "warm")
@@ -32,6 +32,7 @@ def cachekit() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    prepare_streams()
     sys.exit(_run())
 
 
@@ -50,7 +51,3 @@ def _run() -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("cachekit: interrupted", err=True)
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # The reader of the report went away; nothing is left to tell it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.FAILED

@@ -4,15 +4,16 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from cachekit.cli import choices
-from cachekit.cli.output import atomic_output, failures_as_they_come, progress
-from cachekit.errors import ExitCode
-from cachekit.events import Listener
+from cachekit.cli.output import Report, report_to
+from cachekit.cli.progress import failures_as_they_come, progress
+from cachekit.errors import ConfigError, ExitCode
 from cachekit.reports import machine, text
 from cachekit.results import WarmReport
 from cachekit.warming.plan import WarmPlan, plan_warm
@@ -24,10 +25,12 @@ _SIGNALS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMIN
 
 def run(options: Mapping[str, Any]) -> int:
     """Do what the options say; return the exit code. Raises CachekitError."""
-    settings = choices.checked(choices.settings_of(options, os.environ))
+    if options["dry_run"] and options["output_format"] == "junit":
+        raise ConfigError("--format junit: a plan has none; --dry-run takes text and json")
+    settings = choices.settings_of(options, os.environ)
     state_dir = choices.state_dir_of(settings, os.environ)
     stop = Stop(settings.warm.budget)
-    with tempfile.TemporaryDirectory(prefix="cachekit-") as scratch:
+    with leaving(), tempfile.TemporaryDirectory(prefix="cachekit-") as scratch:
         plan = plan_warm(
             settings,
             nodes=choices.nodes_of(settings, options["nodes"], options["groups"]),
@@ -36,22 +39,21 @@ def run(options: Mapping[str, Any]) -> int:
             spool=Path(scratch) / "urls",
             stop=stop,
         )
-        with atomic_output(options["output"]) as output:
+        with report_to(options["output"]) as output:
             if options["dry_run"]:
-                output.write(_plan_text(plan, options["output_format"]))
+                output.finish(_plan_text(plan, options["output_format"]))
                 return ExitCode.OK
             return _warm(plan, state_dir, stop, options, output)
 
 
 def _warm(
-    plan: WarmPlan, state_dir: Path, stop: Stop, options: Mapping[str, Any], output: TextIO
+    plan: WarmPlan, state_dir: Path, stop: Stop, options: Mapping[str, Any], output: Report
 ) -> int:
-    listeners: list[Listener] = [*progress(quiet=options["quiet"])]
-    if options["verbose"]:
-        listeners.append(failures_as_they_come)
-    if options["output_format"] == "jsonl":
-        listeners.append(machine.target_lines(output.write))
-    with signals(stop) as caught:
+    with progress(quiet=options["quiet"]) as listeners, signals(stop) as caught:
+        if options["verbose"]:
+            listeners.append(failures_as_they_come)
+        if options["output_format"] == "jsonl":
+            listeners.append(machine.target_lines(output.add))
         report = run_warm(
             plan,
             state_dir,
@@ -60,8 +62,10 @@ def _warm(
             listeners=listeners,
             max_listed=options["max_listed"],
         )
-    output.write(_rendered(report, options["output_format"]))
-    return caught[0] if caught and report.ended_early else report.exit_code
+    if caught and report.ended_early:
+        report = replace(report, exit_code=caught[0])
+    output.finish(_rendered(report, options["output_format"]))
+    return report.exit_code
 
 
 def _rendered(report: WarmReport, output_format: str) -> str:
@@ -81,6 +85,20 @@ def _plan_text(plan: WarmPlan, output_format: str) -> str:
 
 
 @contextmanager
+def leaving() -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the process, yet not before what was opened is put away."""
+
+    def handle(number: int, _frame: object) -> None:
+        name = signal.Signals(number)
+        _say(f"ended by {name.name}")
+        # No KeyboardInterrupt: where libcurl calls back, that is no more than a traceback.
+        sys.exit(_SIGNALS[name])
+
+    with _handled_by(handle):
+        yield
+
+
+@contextmanager
 def signals(stop: Stop) -> Iterator[list[int]]:
     """Turn SIGINT and SIGTERM into a stop in order: a report is still written."""
     caught: list[int] = []
@@ -89,14 +107,23 @@ def signals(stop: Stop) -> Iterator[list[int]]:
         name = signal.Signals(number)
         caught.append(_SIGNALS[name])
         stop.request(f"stopped by {name.name}")
-        # Not by click.echo: Python's streams refuse a writer that interrupted itself.
-        text = f"cachekit: {name.name}: finishing what is in flight; again to cut it\n"
-        with suppress(OSError):
-            os.write(sys.stderr.fileno(), text.encode())
+        _say(f"{name.name}: finishing what is in flight; again to cut it")
 
+    with _handled_by(handle):
+        yield caught
+
+
+@contextmanager
+def _handled_by(handle: Callable[[int, object], None]) -> Iterator[None]:
     previous = {number: signal.signal(number, handle) for number in _SIGNALS}
     try:
-        yield caught
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _say(text: str) -> None:
+    # Not by click.echo: Python's streams refuse a writer that interrupted itself.
+    with suppress(OSError):
+        os.write(sys.stderr.fileno(), f"cachekit: {text}\n".encode())

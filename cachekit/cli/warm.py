@@ -45,21 +45,23 @@ _EXIT_CODES = (
 )
 @click.option("--max-error-rate", type=_SHARE, help="Abandon a node above this [50%].")
 @click.option("--budget", type=_SECONDS, help="Deadline of the whole run.")
-@click.option("--follow", is_flag=True, default=None, help="Follow redirects within the site.")
+@click.option("--follow/--no-follow", default=None, help="Follow redirects within the site.")
 @click.option("--verify", type=_VERIFY, help="Which targets must prove to be hits [all].")
 @click.option("--min-ok", type=_SHARE, help="Gate: share of targets that must be ok [100%].")
 @click.option("--min-hit", type=_SHARE, help="Gate: share of verified targets that must be hits.")
 @click.option("--max-p95", type=_SECONDS, help="Gate: time within which 95% must answer.")
 @click.option("--require", "required", multiple=True, help="Gate: this URL must be ok everywhere.")
 @click.option(
-    "--stream", is_flag=True, default=None, help="Keep URLs on disk; list order, no dedupe."
+    "--stream/--no-stream", default=None, help="Keep URLs on disk; list order, no dedupe."
 )
 @click.option("--resume", is_flag=True, help="Continue the newest unfinished run of the same kind.")
 @click.option("--state-dir", type=PATH, help="Where runs and locks are kept.")
-@click.option("--http2", is_flag=True, default=None, help="Speak HTTP/2 over TLS.")
+@click.option("--http2/--no-http2", default=None, help="Speak HTTP/2 over TLS.")
 @click.option("--ca-file", type=PATH, help="Certificates to trust instead of the system's.")
 @click.option("--insecure", is_flag=True, default=None, help="Do not verify certificates.")
-@click.option("--public-sitemap", is_flag=True, default=None, help="Fetch sitemaps by public name.")
+@click.option(
+    "--public-sitemap/--no-public-sitemap", default=None, help="Fetch sitemaps by public name."
+)
 @click.option(
     "--order", type=click.Choice(["file", "priority", "lastmod"]), help="Order of work [file]."
 )

@@ -23,14 +23,14 @@ def render(report: ActionReport) -> str:
     return "\n".join(map(shown, _lines(report))) + "\n"
 
 
-def render_json(report: ActionReport) -> str:
+def render_json(report: ActionReport, exit_code: int) -> str:
     """Write the report as one JSON document; docs/report.md has its shape."""
     document = {
         "version": VERSION,
         "command": report.action,
         "what": report.what,
         "outcome": report.outcome.value,
-        "exit_code": int(report.exit_code),
+        "exit_code": int(exit_code),
         "elapsed": round(report.elapsed, 6),
         "ended_early": report.ended_early,
         "notes": list(report.notes),

@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 
 from cachekit.results import NodeResult, Outcome, TargetResult, WarmReport
 
@@ -19,7 +20,9 @@ def render(report: WarmReport) -> str:
         failures = [failure for failure in report.failures if failure.node == node.name]
         root.append(_node_suite(node, failures))
     ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    # In ASCII, with what is beyond it as references: right in whatever encoding it is written.
+    document: bytes = ET.tostring(root, encoding="us-ascii", xml_declaration=True)
+    return document.decode("ascii") + "\n"
 
 
 def _gate_suite(report: WarmReport) -> ET.Element:
@@ -38,7 +41,16 @@ def _gate_suite(report: WarmReport) -> ET.Element:
     if report.ended_early:
         case = ET.SubElement(suite, "testcase", classname="gate", name="complete")
         ET.SubElement(case, "failure", message=_clean(report.ended_early))
+    if notes := list(_notes(report)):
+        ET.SubElement(suite, "system-out").text = _clean("\n".join(notes))
     return suite
+
+
+def _notes(report: WarmReport) -> Iterator[str]:
+    yield from (f"WARNING: {warning}" for warning in report.warnings)
+    yield from (f"left out: {count} x {reason}" for reason, count in report.cuts.items())
+    if report.failures_cut:
+        yield f"failures not listed: {report.failures_cut}; --max-listed lists more"
 
 
 def _node_suite(node: NodeResult, failures: list[TargetResult]) -> ET.Element:
@@ -46,10 +58,15 @@ def _node_suite(node: NodeResult, failures: list[TargetResult]) -> ET.Element:
         "testsuite",
         name=_clean(f"node {node.name}"),
         tests=str(len(failures) + 1),
-        failures=str(len(failures)),
+        failures=str(len(failures) + (node.ok < node.targets)),
     )
     case = ET.SubElement(suite, "testcase", classname=_clean(node.name), name="targets that are ok")
-    ET.SubElement(case, "system-out").text = f"{node.ok} of {node.targets}"
+    message = f"{node.ok} of {node.targets}" + (f"; {node.abandoned}" if node.abandoned else "")
+    # The failures that follow do not say it all: they may be cut, and not all were asked.
+    if node.ok < node.targets:
+        ET.SubElement(case, "failure", message=_clean(message))
+    else:
+        ET.SubElement(case, "system-out").text = _clean(message)
     for failure in failures:
         name = f"{failure.url} {failure.variant} {failure.pass_name}".replace("  ", " ")
         case = ET.SubElement(

@@ -44,7 +44,7 @@ def probes(found: Sequence[Probe]) -> str:
     rows = [
         (probe.node, probe.address, "ok" if probe.ok else "FAILED", probe.found) for probe in found
     ]
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
     lines = ("  ".join((*map(str.ljust, row, widths), row[3])) for row in rows)
     return "".join(f"{line}\n" for line in lines)
 
@@ -63,7 +63,7 @@ def _plan_lines(facts: PlanFacts) -> Iterator[str]:
     yield from (f"WARNING: {warning}" for warning in facts.warnings)
     yield from _cuts(facts.cuts)
     yield from (f"node {name}: {address}" for name, address in facts.nodes.items())
-    yield from (f"list {name}: {source}" for name, source in facts.lists.items())
+    yield from (f"from {name}: {source}" for name, source in facts.lists.items())
     yield "first URLs:"
     yield from (f"  {url}" for url in facts.examples)
     yield "nothing was asked"
@@ -80,8 +80,8 @@ def _lines(report: WarmReport) -> Iterator[str]:
     if report.skipped:
         yield f"resumed: {report.skipped:,} targets were already done"
     if report.ended_early:
-        left = report.targets - report.total.asked
-        yield f"ENDED EARLY: {report.ended_early}; {left:,} targets not asked (--resume continues)"
+        left = _plural(report.targets - report.total.asked, "target")
+        yield f"ENDED EARLY: {report.ended_early}; {left} not asked (--resume continues)"
     yield from (f"WARNING: {warning}" for warning in report.warnings)
     yield from _cuts(report.cuts)
     yield ""

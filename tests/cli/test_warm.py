@@ -1,5 +1,9 @@
 """What `cachekit warm` says to its users' mistakes, and each exit code once."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from tests.command import Cachekit
@@ -30,11 +34,32 @@ NOWHERE = "127.0.0.1:1"
         (("--url", URL, "--node", NOWHERE, "--max-in-flight", "5000"), "1<=x<=400"),
         (
             ("--url", URL, "--node", NOWHERE, "--verify", "off", "--min-hit", "9%"),
-            "needs the verify pass",
+            "cachekit: --min-hit: needs the verify pass",
         ),
-        (("--url", URL, "--node", NOWHERE, "--header", "Cookie: a=b"), "personal"),
+        (
+            ("--url", URL, "--node", NOWHERE, "--header", "Cookie: a=b"),
+            "cachekit: --header Cookie: may be sent only with 'personal: true'",
+        ),
+        (
+            ("--url", URL, "--node", NOWHERE, "--variant", "member=Cookie: a=b"),
+            "cachekit: --variant member=Cookie: may be sent only",
+        ),
+        (("--url", URL, "--node", NOWHERE, "--site", "shop"), "cachekit: --site: expected a base"),
+        (
+            ("--url", URL, "--node", NOWHERE, "--require", "http://other.example/"),
+            "cachekit: --require: expected a URL of the site",
+        ),
+        (
+            ("--url", URL, "--node", NOWHERE, "--stream", "--order", "lastmod"),
+            "cachekit: --order: a streamed run keeps the order",
+        ),
+        (("--url", URL, "--node", NOWHERE, "--top", "3"), "--top: is about --access-log"),
+        (
+            ("--url", URL, "--node", NOWHERE, "--dry-run", "--format", "junit"),
+            "--format junit: a plan has none",
+        ),
         (("--url", URL, "--node", NOWHERE, "--header", "Cookie"), "want `Name: value`"),
-        (("--url", URL, "--node", NOWHERE, "--include", "re:("), "regular expression"),
+        (("--url", URL, "--node", NOWHERE, "--include", "re:("), "--include: expected a regular"),
         (("--url", URL, "--node", NOWHERE, "--variant", "tablet"), "no variant named tablet"),
         (("--url", URL, "--group", "web"), "no node is in group web"),
         (("top", "--url", URL, "--node", NOWHERE), "not both"),
@@ -49,6 +74,65 @@ def test_mistakes_are_exit_2_with_one_clear_message(
     assert done.code == 2
     assert message in done.stderr
     assert done.stdout == ""
+
+
+def test_a_fault_in_a_list_names_its_option(cachekit: Cachekit) -> None:
+    (cachekit.folder / "top.yaml").write_text("- {url: /, variants: mobile}\n")
+    done = cachekit.warm("--list", "top.yaml", "--site", URL, "--node", NOWHERE)
+    assert done.code == 2
+    assert "--list top.yaml: urls[0].variants[0]: expected a variant" in done.stderr
+
+
+def test_a_fault_of_the_file_keeps_its_key_beside_options(cachekit: Cachekit) -> None:
+    (cachekit.folder / "cachekit.yaml").write_text(
+        f"site: {URL}\nwarm: {{gate: {{min_hit: 9%}}}}\n"
+    )
+    done = cachekit.warm("--url", URL, "--node", NOWHERE, "--verify", "off")
+    assert done.code == 2
+    assert "cachekit: warm.gate.min_hit: needs the verify pass" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.txt", "# https://docs.example/guide\n\n/a\nhttp://shop.example/b\n"),
+        ("list.yaml", "# https://docs.example/guide\n- /a\n- 'http://shop.example/b'\n"),
+        ("-", "# https://docs.example/guide\nhttp://shop.example/b\n"),
+    ],
+)
+def test_the_site_is_that_of_the_first_url_and_not_of_a_comment(
+    cachekit: Cachekit, name: str, text: str
+) -> None:
+    (cachekit.folder / name).write_text(text)
+    done = cachekit.warm("--list", name, "--node", NOWHERE, "--dry-run", stdin=text)
+    assert done.code == 0, done.stderr
+    assert done.stdout.startswith("PLAN  http://shop.example\n")
+
+
+def test_a_dry_run_names_lists_as_they_were_given(cachekit: Cachekit) -> None:
+    cachekit.write_list([URL])
+    (cachekit.folder / "s.txt").write_text(URL)
+    arguments = ("--url", URL, "--list", "list.txt", "--sitemap", "s.txt", "--node", NOWHERE)
+    done = cachekit.warm(*arguments, "--site", URL, "--dry-run")
+    assert [line for line in done.stdout.splitlines() if line.startswith("from ")] == [
+        f"from --url: {URL}",
+        "from --list list.txt: list.txt",
+        "from --sitemap s.txt: s.txt",
+    ]
+
+
+def test_options_turn_off_what_the_file_turns_on(cachekit: Cachekit, origin: Origin) -> None:
+    origin.page("/", status=302, headers={"Location": "/to"})
+    (cachekit.folder / "cachekit.yaml").write_text(
+        f"site: {URL}\nnodes: {{a: '{origin.address}'}}\nwarmlists: {{a: {{urls: [/, /]}}}}\n"
+        "warm: {follow: true, stream: true, http2: true, public_sitemap: true}\n"
+    )
+    on = cachekit.warm("--format", "json")
+    assert (on.code, on.report["urls"]) == (0, 2)
+    off = cachekit.warm(
+        *("--no-follow", "--no-stream", "--no-http2", "--no-public-sitemap", "--format", "json")
+    )
+    assert (off.code, off.report["urls"]) == (1, 1)
 
 
 def test_nothing_to_ask_is_never_a_go(cachekit: Cachekit, origin: Origin) -> None:
@@ -166,3 +250,44 @@ def test_check_asks_each_cache_for_its_state(cachekit: Cachekit, origin: Origin)
         assert f"two at {down.address}" in done.stdout
         assert "is it running there?" in done.stdout
         assert cachekit.run("check", "--node", "web1").code == 0
+
+
+def test_check_of_nothing_says_what_is_missing(cachekit: Cachekit) -> None:
+    (cachekit.folder / "cachekit.yaml").write_text(f"site: {URL}\nwarmlists: {{a: {{urls: /}}}}\n")
+    done = cachekit.run("check")
+    assert done.code == 2
+    assert "no nodes: name some under `nodes:`" in done.stderr
+
+
+def test_check_of_caches_without_nodes_asks_the_caches(cachekit: Cachekit) -> None:
+    (cachekit.folder / "cachekit.yaml").write_text(
+        f"site: {URL}\ncaches: {{one: {{type: memcache, servers: '{NOWHERE}'}}}}\n"
+    )
+    done = cachekit.run("check")
+    assert done.code == 1
+    assert done.stdout.startswith("FAILED  status")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become a user that does not exist")
+def test_a_user_without_a_home_is_asked_for_a_state_directory() -> None:
+    program = (
+        "import os\n"
+        "from cachekit.cli.choices import state_dir_of\n"
+        "from cachekit.errors import ConfigError\n"
+        "from cachekit.settings import Settings\n"
+        "os.setuid(54321)\n"
+        "del os.environ['HOME']\n"
+        "try:\n"
+        "    state_dir_of(Settings(site='http://shop.example'), {})\n"
+        "except ConfigError as error:\n"
+        "    print(error)\n"
+    )
+    environment = os.environ | {"HOME": "/nowhere"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert "give --state-dir" in done.stdout, done.stderr
