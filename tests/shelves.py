@@ -75,7 +75,7 @@ class GuardedShelf(Shelf):
 class PrimableShelf(Shelf):
     prime_from: ClassVar[frozenset[str]] = frozenset({"file", "donor"})
 
-    sharded: bool = False  # type: ignore[misc]
+    sharded: bool = False
 
     def prime(self, places: Sequence[Place], filling: Filling, conditions: Conditions) -> Change:
         self.asked.append((", ".join(place.name for place in places), str(filling)))

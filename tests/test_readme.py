@@ -165,6 +165,7 @@ def test_the_adapter_in_the_readme_is_installed_by_one_module_and_one_line(tmp_p
 
 
 def shown_settings() -> str:
+    text: str
     (text,) = re.findall(r"<!-- caches -->\n```yaml\n(.*?)```", README, re.DOTALL)
     return text
 
@@ -197,7 +198,8 @@ def test_every_option_that_the_documents_name_exists() -> None:
     for name in cachekit.list_commands(None):  # type: ignore[arg-type]  # the context is not used
         command = cachekit.get_command(None, name)  # type: ignore[arg-type]
         assert command is not None
-        known |= {option for parameter in command.params for option in parameter.opts}
+        for parameter in command.params:
+            known |= {*parameter.opts, *parameter.secondary_opts}
     documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     named = {
         option for path in documents for option in OPTION.findall(path.read_text(encoding="utf-8"))

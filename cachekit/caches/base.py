@@ -115,8 +115,10 @@ class Status:
 class Cache(Protocol):
     """One cache: what it is asked to do happens at one of its places."""
 
-    scopes: ClassVar[frozenset[Kind]]
-    """What `clear` takes; anything else is refused while planning."""
+    @property
+    def scopes(self) -> frozenset[Kind]:
+        """What `clear` takes; anything else is refused while planning."""
+        ...
 
     @property
     def layer(self) -> int:

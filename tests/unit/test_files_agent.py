@@ -164,7 +164,6 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("scope", "reason"),
     [
-        (Scope(Kind.URL, ("http://a/",)), "needs `format: nginx`"),
         (Scope(Kind.RELEASE, ("r1",)), "the same for all releases"),
         (Scope(Kind.PATH, ("../x",)), "no path below"),
         (Scope(Kind.PATH, ("/srv/shop/other",)), "no path below"),
@@ -179,6 +178,18 @@ def test_refusals(scope: Scope, reason: str) -> None:
     refusal = cache().refusal(scope, conditions())
     assert reason in refusal
     assert bool(reason) is bool(refusal)
+
+
+def test_pages_of_nginx_have_keys_and_lie_further_out() -> None:
+    plain, pages = cache(), cache(format="nginx")
+    assert pages.scopes - plain.scopes == {
+        Kind.KEY,
+        Kind.PREFIX,
+        Kind.URL,
+        Kind.URL_PREFIX,
+        Kind.URL_REGEX,
+    }
+    assert (plain.layer, pages.layer) == (10, 40)
 
 
 def test_releases_are_told_apart_by_the_path() -> None:

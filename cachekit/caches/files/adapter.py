@@ -41,10 +41,8 @@ class Files:
     `{scheme}{method}{host}{uri}`. Prime keeps the last `keep` trees for a rollback.
     """
 
-    scopes: ClassVar[frozenset[Kind]] = _PLAIN | _BY_KEY
     prime_from: ClassVar[frozenset[str]] = frozenset({"path", "command"})
     sharded: ClassVar[bool] = False
-    layer: ClassVar[int] = 10
 
     on: OneOrMore[str]
     path: Path
@@ -68,6 +66,16 @@ class Files:
         if self.opcache is not None and self.format == "nginx":
             raise ValueError("opcache: nginx keeps no PHP files")
 
+    @property
+    def scopes(self) -> frozenset[Kind]:
+        """By key and URL only where nginx has written them into its files."""
+        return _PLAIN | _BY_KEY if self.format == "nginx" else _PLAIN
+
+    @property
+    def layer(self) -> int:
+        """Pages of nginx lie outside of the data that they are made of."""
+        return 40 if self.format == "nginx" else 10
+
     def places(self, nodes: Mapping[str, Node]) -> tuple[Place, ...]:
         """Give each node; of a shared tree the first, which acts for all."""
         places = on_nodes(self.on, nodes)
@@ -78,8 +86,6 @@ class Files:
 
     def refusal(self, scope: Scope, conditions: Conditions) -> str:
         """Refuse what does not fit the format, leads out of the directory, or is a kept release."""
-        if scope.kind in _BY_KEY and self.format != "nginx":
-            return f"{scope.kind} needs `format: nginx`"
         if scope.kind is Kind.RELEASE:
             return self._release_refusal(scope, conditions)
         try:
