@@ -2,18 +2,19 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any, cast
 
-from cachekit.checks import KeyPath, problems, show_path
+from cachekit.checks import Fault, KeyPath, problems, show_path
 from cachekit.errors import ConfigError, Problem
 from cachekit.model import Node, Variant, parse_address
 from cachekit.settings import MaxTime, MinShare, Settings, WarmList, WarmSettings
 from cachekit.sources.reading import listed
 from cachekit.sources.url_list import UrlFile, Urls
+from cachekit.warming.soundness import unreadable_files
 
 _PLAIN_KEYS = (
     "concurrency",
@@ -39,6 +40,7 @@ _OPTIONS: Mapping[KeyPath, tuple[str, str]] = {
     ("allow_hosts",): ("allow_hosts", "--allow-host"),
     ("release",): ("release", "--live"),
     **{("warm", key): (key, f"--{key.replace('_', '-')}") for key in _PLAIN_KEYS},
+    ("warm", "tls", "ca_file"): ("ca_file", "--ca-file"),
     ("warm", "gate", "min_ok"): ("min_ok", "--min-ok"),
     ("warm", "gate", "min_hit"): ("min_hit", "--min-hit"),
     ("warm", "gate", "max_p95"): ("max_p95", "--max-p95"),
@@ -73,7 +75,12 @@ def settings_of(options: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
         warmlists=lists or settings.warmlists,
         warm=_warm(settings.warm, options),
     )
-    return checked(laid_over, options)
+    checked(laid_over, options)
+    read = [
+        name for name in laid_over.warmlists if name in (options["lists"] or laid_over.warmlists)
+    ]
+    _refuse(unreadable_files(laid_over, read), options)
+    return laid_over
 
 
 def nodes_of(settings: Settings, names: Sequence[str], groups: Sequence[str]) -> list[Node] | None:
@@ -124,9 +131,7 @@ def state_dir_of(settings: Settings, environ: Mapping[str, str]) -> Path:
 
 def checked(settings: Settings, options: Mapping[str, Any]) -> Settings:
     """Check settings over which options were laid. Raises ConfigError with all problems."""
-    found = [Problem(_where(path, options), message) for path, message in problems(settings)]
-    if found:
-        raise ConfigError(found)
+    _refuse(problems(settings), options)
     return settings
 
 
@@ -138,13 +143,18 @@ def settings_from_file(explicit: Path | None, environ: Mapping[str, str]) -> Set
     return settings
 
 
+def _refuse(faults: Iterable[Fault], options: Mapping[str, Any]) -> None:
+    if found := [Problem(_where(path, options), message) for path, message in faults]:
+        raise ConfigError(found)
+
+
 def _where(path: KeyPath, options: Mapping[str, Any]) -> str:
     """Name a key as it was given: by its option, or as it stands in the settings file.
 
     The file alone was found good when it was read: what is wrong now, an option brought in.
     """
     if path[0] == "warmlists" and str(path[1]).startswith("--"):
-        return f"{path[1]}: {show_path(path[2:])}"
+        return f"{path[1]} {show_path(path[3:])}".rstrip()
     for key, (name, option) in _OPTIONS.items():
         if path[: len(key)] == key and options.get(name) not in (None, ()):
             narrower = (part for part in path[len(key) :] if isinstance(part, str))
@@ -217,7 +227,7 @@ def _head(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(4096)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ConfigError(f"--list {path}: cannot be read: {error.strerror}") from error
 
 
 def _node(settings: Settings, name: str) -> Node:

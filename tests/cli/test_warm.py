@@ -53,6 +53,24 @@ NOWHERE = "127.0.0.1:1"
             ("--url", URL, "--node", NOWHERE, "--stream", "--order", "lastmod"),
             "cachekit: --order: a streamed run keeps the order",
         ),
+        (
+            (
+                "--site",
+                URL,
+                "--list",
+                "absent.txt",
+                "--access-log",
+                "absent.log",
+                "--node",
+                NOWHERE,
+            ),
+            "--list absent.txt: absent.txt cannot be read: No such file or directory\n"
+            "cachekit: --access-log [0]: absent.log cannot be read",
+        ),
+        (
+            ("--url", URL, "--node", NOWHERE, "--ca-file", "absent.pem"),
+            "--ca-file: absent.pem cannot be read",
+        ),
         (("--url", URL, "--node", NOWHERE, "--top", "3"), "--top: is about --access-log"),
         (
             ("--url", URL, "--node", NOWHERE, "--dry-run", "--format", "junit"),
@@ -80,7 +98,7 @@ def test_a_fault_in_a_list_names_its_option(cachekit: Cachekit) -> None:
     (cachekit.folder / "top.yaml").write_text("- {url: /, variants: mobile}\n")
     done = cachekit.warm("--list", "top.yaml", "--site", URL, "--node", NOWHERE)
     assert done.code == 2
-    assert "--list top.yaml: urls[0].variants[0]: expected a variant" in done.stderr
+    assert "--list top.yaml [0].variants[0]: expected a variant" in done.stderr
 
 
 def test_a_fault_of_the_file_keeps_its_key_beside_options(cachekit: Cachekit) -> None:
