@@ -741,6 +741,14 @@ def test_a_busy_pool_is_named_and_the_others_are_done(fpm_with: Start) -> None:
     assert busy.there("b", pool="busy")
 
 
+def test_workers_that_have_only_just_begun_are_not_harmed(fpm_with: Start) -> None:
+    # fpm_get_status() crashes the one that calls it, until its siblings have all begun.
+    for _ in range(3):
+        fpm = fpm_with(Pool(children=30))
+        assert "pool www" in next(iter(status(user(*fpm.sockets)).details))
+        assert "SIGSEGV" not in (fpm.data_dir / "fpm.log").read_text()
+
+
 def test_a_worker_that_was_polluted_is_not_trusted(fpm_with: Start) -> None:
     polluted = Pool(admin={"auto_prepend_file": "php://input", "allow_url_include": "1"})
     fpm = fpm_with(polluted)

@@ -19,7 +19,9 @@ final class Target
 
     public function name(): string
     {
-        return ($this->facts['pool'] ?? '?') . " ({$this->address})";
+        return isset($this->facts['pool'])
+            ? "{$this->facts['pool']} ({$this->address})"
+            : $this->address;
     }
 
     /** Find a directory from which the pool runs the script, and learn who it is. */

@@ -91,10 +91,9 @@ final class Pool
     /** Who it is; pools share a segment if it began at the same time under the same master. */
     private static function facts(): array
     {
-        $fpm = function_exists('fpm_get_status') ? fpm_get_status() : [];
         $opcode = Opcode::trouble() === '' ? opcache_get_status(false) : [];
         return [
-            'pool' => $fpm['pool'] ?? '?',
+            'pool' => self::name(),
             'php' => PHP_VERSION,
             'master' => self::master(),
             // Containers count their processes each on its own, and most have names of their own.
@@ -103,6 +102,13 @@ final class Pool
             'opcode' => $opcode['opcache_statistics']['start_time'] ?? null,
             'user' => User::trouble() === '' ? apcu_cache_info(true)['start_time'] : null,
         ];
+    }
+
+    /** As its process is titled: fpm_get_status() crashes while a sibling has only just begun. */
+    private static function name()
+    {
+        $title = (string) @file_get_contents('/proc/self/cmdline');
+        return preg_match('/^php-fpm: pool ([^\0]+?) *(\0|$)/', $title, $match) ? $match[1] : null;
     }
 
     private static function master(): int
