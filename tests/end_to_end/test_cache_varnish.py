@@ -470,6 +470,24 @@ def test_ten_thousand_urls_are_purged_and_counted(
     assert not any(visitor.finds(page) for page in pages[:50])
 
 
+def test_pages_are_purged_as_vcl_recv_rewrites_them(shop: Origin, conditions: Conditions) -> None:
+    rewriting = 'sub vcl_recv { set req.url = regsub(req.url, "[?]utm=.*", ""); }\n'
+    pages = [f'/"{number}"\\é?q={number}' for number in range(7)]
+    hosts = ("shop.example", "other.example")
+    scope = urls(*(f"http://{host}{page}?utm=mail" for host in hosts for page in pages))
+    with (
+        Varnish(origin=shop.address, vcl=rewriting + clearable()) as server,
+        Visitor(server) as visitor,
+    ):
+        for host in hosts:
+            for page in (*pages, "/kept"):
+                visitor.visit(f"{page}?utm=search", host=host)
+        change = clear(by_http(), server, scope, conditions)
+        assert change.removed == 14
+        assert not any(visitor.finds(page, host=host) for page in pages for host in hosts)
+        assert all(visitor.finds("/kept", host=host) for host in hosts)
+
+
 def test_a_dead_node_ends_at_its_first_request(conditions: Conditions) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = parse_address("{}:{}".format(*closed.getsockname()))

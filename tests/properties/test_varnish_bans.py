@@ -12,7 +12,7 @@ from cachekit.caches.varnish import Varnish as VarnishCache
 from cachekit.caches.varnish.calls import Call, KindName
 from cachekit.caches.varnish.presets import PRESETS
 from cachekit.model import Node, parse_address
-from cachekit.scope import Kind, Scope
+from cachekit.scope import EVERYTHING, Kind, Scope
 from tests.servers.loop_server import Received
 from tests.servers.origin import Origin, Page
 from tests.servers.varnish import Varnish, Visitor, clearable
@@ -151,6 +151,7 @@ def test_a_prefix_takes_what_starts_with_it(stand: Stand, way: str, target: byte
 def test_exactly_one_tag_or_release_dies(
     stand: Stand, kind: Kind, header: str, tag: bytes, way: str
 ) -> None:
+    stand.clear(way, EVERYTHING)
     others = {b"x" + tag, *around(tag)} - {tag, b""}
     others = {other for other in others if b"," not in other and other == other.strip()}
     carried = {b"/%d" % number: value for number, value in enumerate((tag, *others))}
@@ -161,7 +162,6 @@ def test_exactly_one_tag_or_release_dies(
     assert stand.clear(way, Scope(kind, (text(tag),))).evidence
     assert not stand.visitor.finds(b"/0")
     assert all(stand.visitor.finds(page) for page in list(carried)[1:])
-    stand.clear(way, Scope(Kind.URL_PREFIX, ("/",)))
 
 
 @settings(max_examples=40, deadline=None)
@@ -171,6 +171,7 @@ def test_exactly_one_tag_or_release_dies(
     way=st.sampled_from(WAYS),
 )
 def test_nothing_widens_a_ban(stand: Stand, value: str, kind: Kind, way: str) -> None:
+    stand.clear(way, EVERYTHING)
     for page in (b"/a", b"/b"):
         stand.visitor.visit(page, {"X-Tags": "a"})
     scope = Scope(kind, (value,))

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from cachekit.caches.base import Change, Conditions, Place, Status, on_nodes
-from cachekit.caches.varnish.bans import Headers, Vocabulary, Words, all_but, keys
+from cachekit.caches.varnish.asking import Asked, to_pages, to_site
+from cachekit.caches.varnish.bans import Headers, Vocabulary, Words, all_but
 from cachekit.caches.varnish.calls import Call, Calls, KindName, check_requests
 from cachekit.caches.varnish.clearing import put_bans
-from cachekit.caches.varnish.patterns import page_of
 from cachekit.caches.varnish.port import ManagementPort
 from cachekit.caches.varnish.presets import PRESETS, PresetName
-from cachekit.caches.varnish.purging import Asked, base_url, probe, send
+from cachekit.caches.varnish.purging import probe, send
 from cachekit.caches.varnish.state import cli_status, counted_bans, counters_of, status_of
 from cachekit.model import Node, NodeAddress
 from cachekit.quantities import OneOrMore
@@ -137,17 +137,11 @@ class Varnish:
         return map(self._vocabulary.ban, self._words(scope, conditions))
 
     def _asked(self, scope: Scope, conditions: Conditions) -> Iterator[Asked]:
-        """Say what to ask of the VCL. Raises ValueError for a value that cannot be said."""
+        """Say what to ask of the VCL. Raises ValueError."""
         call, site = self._calls[scope.kind], conditions.site
         if call.to_page:
-            lines = call.header_lines({})
-            yield from ((page_of(value, site).url, lines) for value in scope.values)
-            return
-        url = base_url(site)
-        wanted = call.placeholders
-        for words in keys(scope) if "keys" in wanted else self._words(scope, conditions):
-            ban = {"ban": self._vocabulary.ban(words)} if "ban" in wanted else {}
-            yield url, call.header_lines({**words, **ban})
+            return to_pages(call, scope, site)
+        return to_site(call, scope, site, self._words(scope, conditions), self._vocabulary)
 
     def _check_cli(self, port: int | None) -> None:
         if port is None:

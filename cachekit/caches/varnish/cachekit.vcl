@@ -17,6 +17,9 @@ import purge;
 sub vcl_recv {
     # What is said back to cachekit; never what a client sends.
     unset req.http.x-cachekit-said;
+    if (req.restarts == 0) {
+        unset req.http.x-cachekit-count;
+    }
     if (req.method == "BAN" && req.http.x-cachekit-ban) {
         call cachekit_admit;
         if (!std.ban(req.http.x-cachekit-ban)) {
@@ -46,12 +49,28 @@ sub cachekit_admit {
 
 sub vcl_miss {
     if (req.method == "PURGE" && req.http.x-cachekit-purge) {
-        if (req.http.x-cachekit-purge == "soft") {
-            set req.http.x-cachekit-said = "expired " + purge.soft(0s);
-        } else {
-            set req.http.x-cachekit-said = "purged " + purge.hard();
+        call cachekit_purge;
+        if (!req.http.x-cachekit-more) {
+            return (synth(200, "Purged"));
         }
-        return (synth(200, "Purged"));
+        # The next page, by a restart, so that vcl_recv sees it as it sees a visitor's.
+        set req.url = regsub(req.http.x-cachekit-more, " .*", "");
+        set req.http.x-cachekit-more = regsub(req.http.x-cachekit-more, "^[^ ]+ ?", "");
+        if (req.http.x-cachekit-more == "") {
+            unset req.http.x-cachekit-more;
+        }
+        return (restart);
+    }
+}
+
+sub cachekit_purge {
+    if (req.http.x-cachekit-purge == "soft") {
+        set req.http.x-cachekit-count =
+            std.integer(req.http.x-cachekit-count, 0) + purge.soft(0s);
+        set req.http.x-cachekit-said = "expired " + req.http.x-cachekit-count;
+    } else {
+        set req.http.x-cachekit-count = std.integer(req.http.x-cachekit-count, 0) + purge.hard();
+        set req.http.x-cachekit-said = "purged " + req.http.x-cachekit-count;
     }
 }
 

@@ -26,7 +26,8 @@ _WORDS: Mapping[str, frozenset[str]] = {
 class Call:
     """One request that a VCL takes for a clear.
 
-    It goes to the page itself with `to_page`, else to `/`. In `headers`, `{host}`, `{url}`,
+    It goes to the page itself with `to_page`, else to `/`; `more` names a header that takes four
+    further pages of the same host. In `headers`, `{host}`, `{url}`,
     `{tags}` and `{release}` stand for regular expressions of what is meant, `{ban}` for a whole ban
     expression, `{keys}` for plain tags. `answer` is a regular expression for status line and
     headers of the reply; a group `removed` in it is a number of objects. It counts as evidence
@@ -35,6 +36,7 @@ class Call:
 
     method: str
     to_page: bool = False
+    more: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     answer: str = ""
     proves: bool = True
@@ -42,6 +44,8 @@ class Call:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Z]+", self.method):
             raise ValueError("method: expected one in capitals, such as PURGE or BAN")
+        if self.more:
+            check_header_name(self.more)
         for name, value in self.headers.items():
             check_header_name(name)
             if not value.isprintable():

@@ -1,7 +1,7 @@
 """What known VCLs take for a clear."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from cachekit.caches.varnish.calls import Call, Calls, KindName
@@ -25,15 +25,20 @@ def _alike(call: Call, *kinds: KindName) -> dict[str, Call]:
 _BAN = Call(method="BAN", headers={"x-cachekit-ban": "{ban}"}, answer=r"\nx-cachekit: banned\r")
 
 
-def _purge(name: str, value: str, said: str, **facts: bool) -> Call:
+def _purge(name: str, value: str, said: str) -> Call:
     answer = rf"\nx-cachekit: {said} (?P<removed>\d+)\r"
-    return Call(method="PURGE", headers={name: value}, answer=answer, **facts)
+    return Call(method="PURGE", headers={name: value}, answer=answer)
+
+
+def _purge_pages(value: str, said: str) -> Call:
+    call = _purge("x-cachekit-purge", value, said)
+    return replace(call, to_page=True, more="x-cachekit-more")
 
 
 _CACHEKIT = _alike(_BAN, "everything", "release", "tag", "url-prefix", "url-regex") | {
-    "url": _purge("x-cachekit-purge", "hard", "purged", to_page=True)
+    "url": _purge_pages("hard", "purged")
 }
-_CACHEKIT_SOFT = {"url": _purge("x-cachekit-purge", "soft", "expired", to_page=True)}
+_CACHEKIT_SOFT = {"url": _purge_pages("soft", "expired")}
 
 _FOS_ALL = {"X-Host": ".*", "X-Url": ".*", "X-Content-Type": ".*"}
 _FOS_BANNED = r"\AHTTP/\S+ 200 Banned"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from cachekit.caches.base import Change, Place
+from cachekit.caches.varnish.asking import Asked, base_url
 from cachekit.caches.varnish.calls import Call
 from cachekit.caches.varnish.port import node_of
 from cachekit.deadline import Deadline
@@ -28,8 +29,6 @@ _SILENT_SECONDS = 15.0
 _EXAMPLES = 3
 _SAID = re.compile(rb"(?im)^x-cachekit: ([^\r\n]*)")
 
-Asked = tuple[bytes, Sequence[str]]
-"""The URL and the header lines of one request."""
 Problem = type[CacheError] | type[NodeError]
 
 
@@ -52,11 +51,6 @@ class Answers:
         for (words, _), times in self.good.most_common(_EXAMPLES):
             text = shown(words.strip().decode("latin-1"))
             yield f"{times:,} x {text}" if times > 1 else text
-
-
-def base_url(site: str) -> bytes:
-    """Give the URL of a request that is about no single page; Varnish speaks plain HTTP."""
-    return f"http://{Site(site).netloc if site else 'localhost'}/".encode()
 
 
 def send(place: Place, call: Call, asked: Sequence[Asked], site: str, deadline: Deadline) -> Change:
