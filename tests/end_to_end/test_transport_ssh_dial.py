@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,6 +135,36 @@ def test_closing_ends_it_at_once_and_nothing_is_left(ssh_node: StartNode, addres
     close_masters()
     assert not folder.exists()
     assert wait_until(lambda: not processes_with(str(folder)))
+
+
+def test_nothing_is_left_of_first_calls_side_by_side(
+    ssh_node: StartNode, ssh_client: SshClient
+) -> None:
+    # Only one of them can open the connection that all share.
+    with Memcached() as memcached:
+        address = parse_address(memcached.address)
+        for server in [ssh_node(), ssh_node(), ssh_node()]:
+            ssh = Ssh("web", server.name)
+
+            def ask(server: Sshd = server) -> None:
+                with dialled(server, address) as connection:
+                    assert version(connection) == b"VERSION"
+
+            def run(ssh: Ssh = ssh) -> None:
+                assert ssh.run(["true"], deadline=Deadline(60)).status == 0
+
+            with ThreadPoolExecutor(6) as pool:
+                for call in [pool.submit(each) for each in (ask, run) * 3]:
+                    call.result()
+    close_masters()
+    assert wait_until(lambda: not processes_with(str(ssh_client.config)))
+
+
+def test_an_account_that_may_forward_only(ssh_node: StartNode) -> None:
+    with Memcached() as memcached:
+        options = f'restrict,port-forwarding,permitopen="{memcached.address}",command="/bin/false"'
+        with dialled(ssh_node(key_options=options), parse_address(memcached.address)) as connection:
+            assert version(connection) == b"VERSION"
 
 
 def test_a_socket_that_nobody_closed(ssh_node: StartNode, address: Address) -> None:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from cachekit.deadline import Deadline, DeadlineError
+from cachekit.deadline import Deadline
 from cachekit.errors import UnreachableError
 
 CONFIG_VARIABLE = "CACHEKIT_SSH_CONFIG"
@@ -63,7 +63,6 @@ class Client:
         stdin: int = subprocess.DEVNULL,
         stdout: int = subprocess.DEVNULL,
     ) -> None:
-        self.heard = b""
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
         try:
             self._process = subprocess.Popen(  # noqa: S603 - no shell; our own options
@@ -107,8 +106,7 @@ class Client:
                     elif not (rest := _written(stdin.fileno(), rest)):
                         selector.unregister(stdin)
                         stdin.close()
-        self.heard = bytes(received)
-        return self.heard
+        return bytes(received)
 
     def said(self, start: int = 0) -> bytes:
         """Read what is on its stderr so far."""
@@ -121,13 +119,6 @@ class Client:
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(seconds)
         return None
-
-    def wait(self, deadline: Deadline) -> int:
-        """Wait for its exit status. Raises DeadlineError."""
-        status = self.status(deadline.remaining())
-        if status is None:
-            raise DeadlineError(f"not done within {deadline.seconds:g} s")
-        return status
 
     def reap(self) -> None:
         """Wait for its end, however long that takes."""

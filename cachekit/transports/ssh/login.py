@@ -3,7 +3,7 @@
 import random
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,9 @@ SSH_FAILED = 255
 _RETRY_SECONDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 _SAID_CHARACTERS = 300
 
-Proof = Callable[[Client, Deadline], bool]
+
+class NoShellError(UnreachableError):
+    """The account can log in and run no command; it may be allowed to forward."""
 
 
 class _TurnedAwayError(UnreachableError):
@@ -38,23 +40,10 @@ class Login:
 
     def shell(self, options: Sequence[str], control: Path | None, deadline: Deadline) -> Client:
         """Open a shell on the node that waits for what to do."""
-        argv = [*options, "--", self.destination, BOOTSTRAP]
-        return self._opened(argv, control, _has_a_shell, deadline)
-
-    def master(self, control: Path, deadline: Deadline) -> None:
-        """Open the connection that others share, unless it is there."""
-        argv = [NO_FORWARDINGS, "-fN", "--", self.destination]
-        with opening(control, deadline):
-            if not control.exists():
-                self._opened(argv, control, _is_in_the_background, deadline).end()
-
-    def _opened(
-        self, argv: Sequence[str], control: Path | None, proof: Proof, deadline: Deadline
-    ) -> Client:
         with logging_in(self.node, self.destination, deadline) as jump_host:
             for pause in _RETRY_SECONDS:
                 try:
-                    return self._attempt(argv, control, proof, deadline)
+                    return self._attempt(options, control, deadline)
                 except _TurnedAwayError:
                     if jump_host and control:
                         self._ask_the_jump_host(deadline)
@@ -62,40 +51,46 @@ class Login:
                     if deadline.has_passed or deadline.remaining() < 2 * chosen:
                         raise
                     time.sleep(chosen)
-            return self._attempt(argv, control, proof, deadline)
+            return self._attempt(options, control, deadline)
+
+    def share(self, control: Path, deadline: Deadline) -> None:
+        """Open the connection that others share, unless it is there."""
+        with opening(control, deadline):
+            if not control.exists():
+                # Not by `ssh -fN`: where another call opens it first, that would never end.
+                self.shell([NO_FORWARDINGS], control, deadline).end()
 
     def _ask_the_jump_host(self, deadline: Deadline) -> None:
         """Log in unshared: with ControlPersist, ssh keeps quiet about what a jump host says."""
-        argv = [NO_FORWARDINGS, "--", self.destination, BOOTSTRAP]
         with suppress(_TurnedAwayError):
-            self._attempt(argv, None, _has_a_shell, deadline).end()
+            self._attempt([NO_FORWARDINGS], None, deadline).end()
 
-    def _attempt(
-        self, argv: Sequence[str], control: Path | None, proof: Proof, deadline: Deadline
-    ) -> Client:
-        argv = [*arguments(deadline), *control_arguments(control), *argv]
+    def _attempt(self, options: Sequence[str], control: Path | None, deadline: Deadline) -> Client:
+        argv = [*arguments(deadline), *control_arguments(control), *options]
+        argv += ["--", self.destination, BOOTSTRAP]
         client = Client(self.node, argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         with ExitStack() as undo:
             # A proxy that a master in the background goes through is not to be ended with it.
             undo.callback(lambda: client.end(with_proxies=not (control and control.exists())))
             try:
-                if not proof(client, deadline):
-                    raise self._failure(client)
+                received = client.converse(b"", READY, deadline)
             except DeadlineError as error:
                 raise self._silent(client, deadline) from error
+            if READY not in received:
+                raise self._failure(client, received)
             undo.pop_all()
         return client
 
-    def _failure(self, client: Client) -> UnreachableError:
+    def _failure(self, client: Client, received: bytes) -> UnreachableError:
         status = client.status()
         if status is None or not 0 <= status < SSH_FAILED:
             failure = failure_of(client.said(), self.destination)
             kind = _TurnedAwayError if failure.passes else UnreachableError
             return kind(self.node, failure.reason)
-        return UnreachableError(
+        return NoShellError(
             self.node,
             f"its login shell ended with {status} and did not run `sh`, but said:"
-            f" {_quoted(client.said() + client.heard)}; the account needs an ordinary shell",
+            f" {_quoted(client.said() + received)}; the account needs an ordinary shell",
         )
 
     def _silent(self, client: Client, deadline: Deadline) -> UnreachableError:
@@ -104,15 +99,6 @@ class Login:
             f"no login within {deadline.seconds:g} s, ssh said: {_quoted(client.said())};"
             f" does `ssh {shown(self.destination)}` get there?",
         )
-
-
-def _has_a_shell(client: Client, deadline: Deadline) -> bool:
-    return READY in client.converse(b"", READY, deadline)
-
-
-def _is_in_the_background(client: Client, deadline: Deadline) -> bool:
-    # Its first process ends once it has logged in.
-    return client.wait(deadline) == 0
 
 
 def _quoted(said: bytes) -> str:

@@ -16,7 +16,7 @@ from cachekit.transports.base import Completed
 from cachekit.transports.ssh.client import Client, arguments, control_arguments
 from cachekit.transports.ssh.dialled import DialledSocket
 from cachekit.transports.ssh.failures import dial_failure, failure_of, last_words
-from cachekit.transports.ssh.login import NO_FORWARDINGS, SSH_FAILED, Login
+from cachekit.transports.ssh.login import NO_FORWARDINGS, SSH_FAILED, Login, NoShellError
 from cachekit.transports.ssh.masters import control_path, socket_folder
 from cachekit.transports.ssh.remote import answer, end_mark, program
 
@@ -97,7 +97,10 @@ class Ssh:
     def _dial_port(self, address: Address, deadline: Deadline) -> socket.socket:
         control = control_path(self.destination)
         if control is not None:
-            self._login.master(control, deadline)
+            try:
+                self._login.share(control, deadline)
+            except NoShellError:
+                control = None
         argv = [*arguments(deadline), *control_arguments(control)]
         argv += ["-W", f"{address.host}:{address.port or 0}", "--", self.destination]
         ours, theirs = socket.socketpair()
