@@ -135,7 +135,7 @@ class Shelf:
         if refused and not was_there:
             if not str(wrote).startswith(_OF_ONE):
                 self._server.check(wrote)
-            tally.fail(item.key, f"redis says: {wrote}")
+            tally.fail(item.key, f"redis says: {shown(str(wrote))}")
         elif ttl == _GONE:
             self._count_gone(item, was_there=was_there)
         elif was_there:
