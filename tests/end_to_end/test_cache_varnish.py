@@ -348,6 +348,15 @@ def test_who_is_not_admitted_is_told_so(shop: Origin, conditions: Conditions) ->
         assert "ACL" in hazard
 
 
+def test_nobody_gets_past_the_acl_by_an_early_return(shop: Origin, conditions: Conditions) -> None:
+    vcl = "sub vcl_recv { return (hash); }\n" + clearable(admitted="10.0.0.0")
+    with Varnish(origin=shop.address, vcl=vcl) as server, Visitor(server) as visitor:
+        visitor.visit("/a", {"Accept-Language": "de"})
+        with pytest.raises(RefusedError, match="not admitted"):
+            clear(by_http(), server, urls("/a"), conditions)
+        assert visitor.finds("/a", {"Accept-Language": "de"})
+
+
 def test_who_comes_through_a_proxy_is_not_admitted(
     edge: Varnish, visitor: Visitor, conditions: Conditions
 ) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachekit.caches.varnish import Varnish
+from cachekit.caches.varnish.asking import to_pages
 from cachekit.caches.varnish.bans import MAX_BYTES, Headers, Vocabulary, keys
 from cachekit.caches.varnish.calls import Call, check_requests
 from cachekit.caches.varnish.clearing import command
@@ -165,6 +166,21 @@ def test_a_page_is_what_varnish_sees_of_a_url() -> None:
         b"http://shop.example:8443/?q=1",
     )
     assert one_of(["a"], whole=False) == "^a"
+
+
+@given(st.lists(st.from_regex(r"/[!-~]{0,40}", fullmatch=True), min_size=1), st.booleans())
+def test_pages_are_asked_for_each_once_and_few_at_a_time(targets: list[str], long: bool) -> None:
+    targets = [target.replace("#", "-") + "x" * 3000 * long for target in targets]
+    scope = Scope(Kind.URL, tuple(f"http://{n % 2}.example{t}" for n, t in enumerate(targets)))
+    call = Call(method="PURGE", to_page=True, more="x-more")
+    asked = []
+    for url, lines in to_pages(call, scope, SITE):
+        more = [target for line in lines for target in line.removeprefix("x-more: ").split(" ")]
+        assert len(more) <= 4
+        assert sum(map(len, lines)) < MAX_BYTES
+        host, _, first = url.decode().removeprefix("http://").partition("/")
+        asked += [f"http://{host}{target}" for target in (f"/{first}", *more)]
+    assert sorted(asked) == sorted(scope.values)
 
 
 # --- settings ---

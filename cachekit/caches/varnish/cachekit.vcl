@@ -49,6 +49,8 @@ sub cachekit_admit {
 
 sub vcl_miss {
     if (req.method == "PURGE" && req.http.x-cachekit-purge) {
+        # Here, too: some vcl_recv before this one may have returned.
+        call cachekit_admit;
         call cachekit_purge;
         if (!req.http.x-cachekit-more) {
             return (synth(200, "Purged"));
