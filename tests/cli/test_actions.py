@@ -3,14 +3,17 @@
 The cache is a folder of files on the node, reached through the transport like any other.
 """
 
+import json
 import os
 import pty
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.command import Cachekit, Finished
+from tests.servers.process import wait_until
 
 MODULE = '''
 from dataclasses import dataclass
@@ -259,3 +262,21 @@ def test_wrong_settings_of_a_cache_are_named_by_line(
     assert done.code == 2
     assert "cachekit.yaml:7:" in done.stderr
     assert said in done.stderr
+
+
+def test_the_report_of_an_interrupted_action_tells_the_exit_code_of_the_process(
+    boxes: Callable[..., Finished], cachekit: Cachekit, tmp_path: Path
+) -> None:
+    assert boxes("status").code == 0
+    slow = tmp_path / "bin" / "ls"
+    slow.parent.mkdir()
+    slow.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\nsleep 1\n")
+    slow.chmod(0o755)
+    cachekit.environment["PATH"] = f"{slow.parent}:{os.environ['PATH']}"
+    arguments = ("--state-dir", str(tmp_path / "state"), "--format", "json")
+    process = cachekit.start("status", *arguments)
+    assert wait_until((tmp_path / "started").exists, seconds=30)
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 143, stderr
+    assert json.loads(stdout)["exit_code"] == 143

@@ -39,10 +39,15 @@ def test_a_signal_while_planning_leaves_nothing_behind(
     origin.page("/s.xml", delay=60)
     given = {"--list": "-", "--sitemap": URL + "s.xml"}[source]
     arguments = ("--site", URL, source, given, "--node", origin.address, "--output", "report")
-    # No end of stdin: what reads it waits.
     process = cachekit.start("warm", *arguments, stdin=subprocess.PIPE)
-    assert wait_until(lambda: any(scratch.iterdir()), seconds=30)
-    assert source == "--list" or wait_until(lambda: bool(origin.requests), seconds=30)
+    assert process.stdin is not None
+    if source == "--list":
+        # More than a pipe holds, so it is being read; it has no end, so it is waited for.
+        process.stdin.write("/a\n" * 100_000)
+        process.stdin.flush()
+    else:
+        assert wait_until(lambda: bool(origin.requests), seconds=30)
+    assert list(scratch.iterdir())
     process.send_signal(number)
     code_found = process.wait(timeout=30)
     _, stderr = process.communicate()

@@ -139,6 +139,19 @@ def test_a_dry_run_names_lists_as_they_were_given(cachekit: Cachekit) -> None:
     ]
 
 
+def test_options_choose_and_order_the_urls(cachekit: Cachekit) -> None:
+    urls = {"/low": 0.1, "/high": 0.9, "/mid": 0.5, "/private": 1}
+    (cachekit.folder / "list.yaml").write_text(
+        "".join(f"- {{url: {url}, priority: {priority}}}\n" for url, priority in urls.items())
+    )
+    arguments = ("--site", URL, "--list", "list.yaml", "--node", NOWHERE, "--order", "priority")
+    done = cachekit.warm(
+        *arguments, "--limit", "2", "--exclude", "/priv*", "--dry-run", "--format", "json"
+    )
+    assert done.report["examples"] == [URL + "high", URL + "mid"]
+    assert done.report["cuts"] == {"over the limit": 1, "excluded": 1}
+
+
 def test_options_turn_off_what_the_file_turns_on(cachekit: Cachekit, origin: Origin) -> None:
     origin.page("/", status=302, headers={"Location": "/to"})
     (cachekit.folder / "cachekit.yaml").write_text(
