@@ -22,6 +22,8 @@ def prepare_streams() -> None:
         if getattr(sys, name) is None:
             descriptor = os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8", closefd=False))
+    # What writes to a terminal or pipe beside us may have made it one that refuses to wait.
+    os.set_blocking(sys.stdout.fileno(), True)
     sys.stdout = _wrapped(_Stdout(sys.stdout.fileno(), "w", closefd=False), sys.stdout)
     sys.stderr = _wrapped(_Stderr(sys.stderr.fileno(), "w", closefd=False), sys.stderr)
 

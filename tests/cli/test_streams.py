@@ -1,15 +1,19 @@
 """Streams that are closed, full, of another encoding, or that nobody reads: no run ends by them."""
 
+import fcntl
+import json
 import os
 import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 
 import pytest
 
 from tests.command import Cachekit, Finished
 from tests.servers.origin import Origin
+from tests.servers.process import wait_until
 
 URL = "http://shop.example/"
 
@@ -83,6 +87,23 @@ def test_a_report_that_stdout_does_not_take_is_said(
     done = redirected(cachekit, ">/dev/full", *arguments, "--format", output_format)
     assert done.code == 1
     assert "cachekit: standard output: cannot be written: No space left on device" in done.stderr
+
+
+def test_a_pipe_that_does_not_wait_is_waited_for(cachekit: Cachekit) -> None:
+    reader, writer = os.pipe()
+    size = fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writer, False)
+    process = subprocess.Popen(cachekit.argv("schema"), cwd=cachekit.folder, stdout=writer)
+    os.close(writer)
+
+    def is_full() -> bool:
+        waiting = fcntl.ioctl(reader, termios.FIONREAD, bytes(4))
+        return int.from_bytes(waiting, sys.byteorder) >= size
+
+    assert wait_until(is_full, seconds=30)
+    with os.fdopen(reader, "rb") as file:
+        assert json.loads(file.read())
+    assert process.wait(30) == 0
 
 
 @pytest.mark.parametrize("output_format", ["text", "json", "junit"])
