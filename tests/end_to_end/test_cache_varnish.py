@@ -361,11 +361,22 @@ def test_who_comes_through_a_proxy_is_not_admitted(
     edge: Varnish, visitor: Visitor, conditions: Conditions
 ) -> None:
     headers = {"x-cachekit-purge": "hard", "X-Forwarded-For": "192.0.2.1"}
-    requests = {"url": Call(method="PURGE", to_page=True, headers=headers, answer="x-cachekit")}
+    call = Call(method="PURGE", to_page=True, headers=headers, answer="x-cachekit")
     visitor.visit("/a")
-    change = clear(by_http(requests=requests), edge, urls("/a"), conditions)
-    assert change.evidence == ("x-cachekit",), "the answer names it, so this one is not judged"
+    with pytest.raises(RefusedError, match=r"405 .*not admitted"):
+        clear(by_http(requests={"url": call}), edge, urls("/a"), conditions)
     assert visitor.finds("/a")
+
+
+def test_a_404_may_mean_that_nothing_was_there(
+    plain_edge: Varnish, shop: Origin, conditions: Conditions
+) -> None:
+    shop.page("/404", status=404)
+    strict = Call(method="PURGE", to_page=True)
+    mild = replace(strict, answer="200 Purged|404 Not Found")
+    assert clear(by_http(requests={"url": mild}), plain_edge, urls("/404"), conditions).evidence
+    with pytest.raises(UnexpectedReplyError, match="404"):
+        clear(by_http(requests={"url": strict}), plain_edge, urls("/404"), conditions)
 
 
 def test_an_answer_of_some_other_server_is_named(

@@ -115,11 +115,12 @@ def pieces(values: Iterable[str]) -> Iterator[list[str]]:
     piece: list[str] = []
     size = 0
     for value in values:
-        size += len(value.encode("utf-8", "surrogateescape")) + 1
-        if piece and size > _PIECE_BYTES:
+        width = len(value.encode("utf-8", "surrogateescape")) + 1
+        if piece and size + width > _PIECE_BYTES:
             yield piece
-            piece, size = [], len(value) + 1
+            piece, size = [], 0
         piece.append(value)
+        size += width
     if piece:
         yield piece
 

@@ -94,7 +94,7 @@ def ask(place: Place, call: Call, asked: Iterable[Asked], site: str, deadline: D
     counts = "removed" in wanted.groupindex
     for response in replay(admission, terms=_terms(deadline), max_in_flight=_IN_FLIGHT):
         match = wanted.search(response.head)
-        if response.fault is None and match and (call.answer or 200 <= response.status < 300):
+        if match and response.fault is None and _is_good(response, call):
             answers.good[match[0], match["removed"] if counts else b""] += 1
             continue
         admission.is_broken |= response.fault is not None
@@ -102,6 +102,11 @@ def ask(place: Place, call: Call, asked: Iterable[Asked], site: str, deadline: D
         if answers.problem is None and response.fault is not Fault.CUT:
             answers.problem = _problem(response, node)
     return answers
+
+
+def _is_good(response: Response, call: Call) -> bool:
+    """Whether the status fits; 404 is how some VCLs say that there was nothing, if asked for."""
+    return 200 <= response.status < 300 or (response.status == 404 and bool(call.answer))
 
 
 class _Admission:
