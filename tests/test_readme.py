@@ -194,7 +194,7 @@ def test_a_clear_prints_as_shown(block: tuple[str, str, str], tmp_path: Path) ->
 def test_every_option_that_the_documents_name_exists() -> None:
     from cachekit.cli.main import cachekit
 
-    known = {"--help", "--version", "--resolve"}
+    known = {"--help", "--version", "--resolve", "--scan", "--pattern"}
     for name in cachekit.list_commands(None):  # type: ignore[arg-type]  # the context is not used
         command = cachekit.get_command(None, name)  # type: ignore[arg-type]
         assert command is not None

@@ -25,6 +25,19 @@ nodes:
   # web4:
   #   address: 10.0.0.14
   #   ports: {{http: 80, https: 8443}}
+  # web5:
+  #   address: 10.0.0.15
+  #   ssh: deploy@web5      # where caches of the node itself are cleared, over SSH
+
+# What `cachekit clear`, `prime` and `status` act on: docs/caches.md.
+# release: ${{RELEASE}}     # live, or about to be
+# previous: ${{PREVIOUS:-}} # kept for a rollback
+# caches:
+#   views: {{type: files, on: web5, path: /srv/shop/cache/twig, opcache: code}}
+#   code: {{type: apc, on: web5}}
+#   objects: {{type: memcache, servers: "10.0.2.1:11211", namespace: "shop:{{release}}:"}}
+#   sessions: {{type: redis, servers: "10.0.2.2:6379", namespace: "shop:cache:"}}
+#   pages: {{type: varnish, on: web5, cli: "127.0.0.1:6082", secret_file: /etc/varnish/secret}}
 
 # Where the URLs come from. Without a choice, `cachekit warm` takes all of them.
 warmlists:

@@ -648,9 +648,10 @@ class TestStarter:
     def test_its_comments_are_settings_too(self, load: Load, tmp_path: Path) -> None:
         path, _ = config.write_starter(tmp_path / "c.yaml", "https://x.example")
         lines = path.read_text().splitlines()
-        uncommented = [re.sub(r"^( +)# ( *\w[\w-]*:)", r"\1\2", line) for line in lines]
-        settings = load("\n".join(uncommented))
-        assert list(settings.nodes) == ["web1", "web2", "web3", "web4"]
+        uncommented = [re.sub(r"^( *)# ( *[a-z][\w-]*:)", r"\1\2", line) for line in lines]
+        settings = load("\n".join(uncommented), RELEASE="r2")
+        assert list(settings.nodes) == ["web1", "web2", "web3", "web4", "web5"]
+        assert list(settings.caches) == ["views", "code", "objects", "sessions", "pages"]
         assert list(settings.warmlists) == ["top", "all", "hot"]
         assert settings.warm.gate.max_p95 == MaxTime(go=0.5, floor=0.5)
 
