@@ -43,11 +43,12 @@ class _Loop:
         self._landed_at_once = _FEW
         self._idle_seconds = 0.0
         self._multi = pycurl.CurlMulti()
+        self._add, self._remove = self._multi.add_handle, self._multi.remove_handle
         # Set always: libcurl's default made requests wait on no descriptor at all with many nodes.
         self._multi.setopt(pycurl.M_MAXCONNECTS, _MAX_IDLE_CONNECTIONS)
 
     def run(self) -> Iterator[Response]:
-        multi, flying, admission = self._multi, self._flying, self._admission
+        multi, flying, admission, land = self._multi, self._flying, self._admission, self._land
         try:
             self._refill()
             while flying or admission.wait() is not None:
@@ -59,9 +60,9 @@ class _Loop:
                     queued, complete, failed = multi.info_read(self._landed_at_once)
                     # All are landed before the first is judged: a stage at a time keeps its code
                     # and its data in the caches of the CPU.
-                    yield from [self._land(flying[curl]) for curl in complete]
+                    yield from [land(curl) for curl in complete]
                     for curl, code, message in failed:
-                        response = self._land(flying[curl])
+                        response = land(curl)
                         explain(response, code, message)
                         yield response
                     self._refill()
@@ -76,19 +77,20 @@ class _Loop:
         room = self._free_slots
         if not room:
             return
-        idle, flying, add, now = self._idle, self._flying, self._multi.add_handle, time.monotonic()
+        idle, flying, add, now = self._idle, self._flying, self._add, time.monotonic()
         requests = self._admission.admit(room)
         self._free_slots = room - len(requests)
         for request in requests:
             handle = idle.pop() if idle else Handle(self._terms)
             handle.prepare(request, now)
-            flying[handle.curl] = handle
-            add(handle.curl)
+            curl = handle.curl
+            flying[curl] = handle
+            add(curl)
 
-    def _land(self, handle: Handle) -> Response:
+    def _land(self, curl: Any) -> Response:
+        handle = self._flying.pop(curl)
         response = handle.response()
-        self._multi.remove_handle(handle.curl)
-        del self._flying[handle.curl]
+        self._remove(curl)
         self._idle.append(handle)
         self._free_slots += 1
         return response
@@ -109,7 +111,7 @@ class _Loop:
     def _end(self, handles: list[Handle], fault: Fault, detail: str) -> Iterator[Response]:
         now = time.monotonic()
         for handle in handles:
-            response = self._land(handle)
+            response = self._land(handle.curl)
             response.fault, response.detail = fault, detail
             response.seconds = now - handle.started
             yield response
