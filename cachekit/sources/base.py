@@ -49,8 +49,12 @@ def new_body() -> BinaryIO:
 class Source(Protocol):
     """One list of URLs."""
 
-    def entries(self, surroundings: Surroundings) -> Iterator[Entry]:
-        """Yield what is listed, lazily and in its own order. Raises SourceError."""
+    def entries(self, surroundings: Surroundings) -> Iterator[bytes | Entry]:
+        """Yield what is listed, lazily and in its own order. Raises SourceError.
+
+        Where there is no more to say of it than its URL, that alone is an entry, at a third of the
+        cost.
+        """
         ...
 
     def describe(self) -> str:

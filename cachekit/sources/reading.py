@@ -15,6 +15,7 @@ from cachekit.model import shown
 STANDARD_INPUT = Path("-")
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
+_COMMENT = ord("#")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -52,7 +53,7 @@ def inflated(file: BinaryIO) -> BufferedReader:
 def listed(place: str, lines: Iterable[bytes]) -> Iterator[bytes]:
     """Yield what stands on each line; blank lines and `#` comments say nothing."""
     stripped = map(bytes.strip, unmarked(place, lines))
-    return (item for item in stripped if item and not item.startswith(b"#"))
+    return (item for item in stripped if item and item[0] != _COMMENT)
 
 
 def unmarked(place: str, lines: Iterable[bytes]) -> Iterator[bytes]:

@@ -17,13 +17,13 @@ class UrlFile:
 
     file: Path
 
-    def entries(self, surroundings: Surroundings) -> Iterator[Entry]:
-        """Yield one entry a line; blank lines and `#` comments say nothing."""
+    def entries(self, surroundings: Surroundings) -> Iterator[bytes]:
+        """Yield one URL a line; blank lines and `#` comments say nothing."""
         if self.file.suffix in (".yaml", ".yml"):
             # Settings decode such a list into `Urls`: YAML is read in config/ alone.
             raise SourceError(str(self.file), "is YAML; name it in the settings, or list text")
         with opened(self.file, surroundings.stdin) as lines:
-            yield from map(Entry, listed(str(self.file), lines))
+            yield from listed(str(self.file), lines)
 
     def describe(self) -> str:
         """Name the file."""
@@ -59,11 +59,11 @@ class Urls:
 
     urls: OneOrMore[str | ListedUrl]
 
-    def entries(self, surroundings: Surroundings) -> Iterator[Entry]:
+    def entries(self, surroundings: Surroundings) -> Iterator[bytes | Entry]:
         """Yield them in the order they were written."""
         for listed_url in self.urls:
             if isinstance(listed_url, str):
-                yield Entry(_raw(listed_url))
+                yield _raw(listed_url)
             else:
                 priority, traits = listed_url.priority, listed_url.traits
                 yield Entry(_raw(listed_url.url), priority, traits=traits)

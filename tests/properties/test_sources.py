@@ -67,7 +67,7 @@ class InPieces(FakeSite):
 def outcome(source: Source, site: FakeSite) -> tuple[list[Entry], str]:
     entries: list[Entry] = []
     try:
-        entries.extend(source.entries(site.surroundings))
+        entries.extend(site.entries(source))
     except SourceError as error:
         return entries, str(error)
     return entries, ""
