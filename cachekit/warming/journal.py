@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,7 @@ from cachekit.model import Verdict, shown_url
 _FORMAT = 1
 _KEPT_RUNS = 20
 _RESUMABLE_SECONDS = 7 * 86400
-_Alike = tuple[Asked, int, Verdict, int]
+Likeness = tuple[Asked, int, Verdict, int]
 """What targets have in common that share a line: `asked`, status, verdict, retries."""
 
 
@@ -38,9 +38,8 @@ class Journal:
         self.folder = folder
         self.run = run
         self._lines: list[str] = []
-        self._alike: dict[_Alike, list[int]] = {}
         # What a line begins with, which is the same for thousands.
-        self._beginning = cache(lambda alike: json.dumps(_alike_row(alike))[:-1])
+        self._beginning = cache(lambda common: json.dumps(_common_row(common))[:-1])
         self._file = os.open(
             self.folder / "targets.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600
         )
@@ -51,41 +50,36 @@ class Journal:
         """The name of the run."""
         return self.folder.name
 
-    def add(self, done: TargetDone, *, notable: bool) -> None:
-        """Record one finished target; what reports may say of it only if it is `notable`.
+    def add_notable(self, done: TargetDone) -> None:
+        """Record one finished target with all that reports may say of it."""
+        self._lines.append(f"{json.dumps(_row(done))}\n")
 
-        One that is not is ok and has no reasons; those that are alike share a line.
-        """
-        if notable:
-            self._lines.append(f"{json.dumps(_row(done))}\n")
-            return
-        key = (done.asked, done.status, done.verdict, done.retries)
-        alike = self._alike.get(key)
-        if alike is None:
-            alike = self._alike[key] = []
-        alike += (done.ordinal, int(done.seconds * 1e6))
+    def add(self, alike: Sequence[TargetDone]) -> None:
+        """Record finished targets that are alike, ok and without reasons, on one line."""
+        ordinals = [done.ordinal for done in alike]
+        times = [int(done.seconds * 1e6) for done in alike]
+        self._lines.append(f"{self._beginning(likeness(alike[0]))},{ordinals},{times}]\n")
 
     def flush(self) -> None:
         """Hand all lines to the kernel, where they outlive this process. Raises JournalError."""
-        if not (self._lines or self._alike):
+        if not self._lines:
             return
-        for key, numbers in self._alike.items():
-            self._lines.append(f"{self._beginning(key)},{numbers}]\n")
         data = "".join(self._lines).encode()
         self._lines.clear()
-        self._alike.clear()
         with _recorded(self.folder):
             while data:
                 data = data[os.write(self._file, data) :]
 
-    def records(self) -> Iterator[TargetDone]:
-        """Read what earlier runs recorded, in order."""
+    def records(self) -> Iterator[list[TargetDone]]:
+        """Read what earlier runs recorded, in order: those that are alike together."""
         with (self.folder / "targets.jsonl").open(encoding="utf-8", errors="replace") as file:
             for line in file:
                 try:
-                    yield from _done(json.loads(line))
+                    alike = _done(json.loads(line))
                 except (ValueError, LookupError, TypeError, AttributeError):
                     continue  # a line torn by a kill: its target is asked again
+                if alike:
+                    yield alike
 
     def finish(self, outcome: str) -> None:
         """Mark the run as complete: there is nothing to resume."""
@@ -144,6 +138,11 @@ def resume(state_dir: Path, key: str, digest: str) -> Journal:
     )
 
 
+def likeness(done: TargetDone) -> Likeness:
+    """Tell which targets may share a line."""
+    return done.asked, done.status, done.verdict, done.retries
+
+
 @contextmanager
 def _recorded(place: Path) -> Iterator[None]:
     try:
@@ -165,15 +164,16 @@ def _asked_row(asked: Asked) -> list[Any]:
     ]
 
 
-def _alike_row(alike: _Alike) -> list[Any]:
-    asked, *said = alike
+def _common_row(common: Likeness) -> list[Any]:
+    asked, *said = common
     return [*_asked_row(asked), *said]
 
 
 def _row(done: TargetDone) -> list[Any]:
     return [
-        *_alike_row((done.asked, done.status, done.verdict, done.retries)),
-        [done.ordinal, int(done.seconds * 1e6)],
+        *_common_row(likeness(done)),
+        [done.ordinal],
+        [int(done.seconds * 1e6)],
         int(done.ok),
         shown_url(done.url),  # a password in it must not reach the disk
         list(done.reasons),
@@ -187,7 +187,7 @@ def _asked(pass_name: str, node: str, variant: str, counts: int, required: int) 
 
 
 def _done(row: list[Any]) -> list[TargetDone]:
-    status, verdict, retries, numbers, *notable = row[5:]
+    status, verdict, retries, ordinals, times, *notable = row[5:]
     ok, url, reasons, detail = notable or (1, "", (), "")
     return [
         TargetDone(
@@ -202,7 +202,7 @@ def _done(row: list[Any]) -> list[TargetDone]:
             reasons=tuple(reasons),
             detail=detail,
         )
-        for ordinal, microseconds in zip(numbers[::2], numbers[1::2], strict=True)
+        for ordinal, microseconds in zip(ordinals, times, strict=True)
     ]
 
 

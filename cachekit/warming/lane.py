@@ -5,6 +5,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import islice
 
 from cachekit.events import Asked
 from cachekit.model import Expect, Traits
@@ -104,21 +105,23 @@ class Lane:
         """Set what is to be asked, pulled as places come free; a stage waits for the one before."""
         self._stages = iter(stages)
 
-    def take(self, now: float) -> Target | None:
-        """Give the next target that may start now, or None; `wakes` says when to ask again."""
-        if self.in_flight >= self.concurrency.limit or now < self._paused_until:
-            return None
-        if self._rate and self._rate.delay(now):
-            return None
-        target = self._due_retry(now) if self._retries else None
-        if target is None:
-            target = next(self._targets, None) or self._next_stage()
-            if target is None:
-                return None
-        self.in_flight += 1
+    def take(self, now: float, most: int) -> list[Target]:
+        """Give what may start now; if that is less than `most`, `wakes` says when to ask again."""
+        room = min(most, self.concurrency.limit - self.in_flight)
+        if room <= 0 or now < self._paused_until or (self._rate and self._rate.delay(now)):
+            return []
         if self._rate:
+            room = 1
+        targets = self._due_retries(now, room) if self._retries else []
+        if len(targets) < room:
+            targets += islice(self._targets, room - len(targets))
+            self._exhausted = len(targets) < room
+        if not targets:
+            targets = self._next_stage(room)
+        self.in_flight += len(targets)
+        if self._rate and targets:
             self._rate.started(now)
-        return target
+        return targets
 
     def wakes(self, now: float) -> float:
         """When to ask again if no answer comes before; infinite: only an answer can help."""
@@ -135,8 +138,7 @@ class Lane:
 
     def has_left(self) -> bool:
         """Whether something was not asked; to be called when nothing is in flight any more."""
-        following = next(self._targets, None) or self._next_stage()
-        return bool(self._retries) or following is not None
+        return bool(self._retries or next(self._targets, None) or self._next_stage(1))
 
     def pause(self, until: float) -> None:
         """Start nothing on this node before `until`."""
@@ -162,19 +164,19 @@ class Lane:
         self._exhausted = True  # or a pause of the lane would still be waited for
         self._retries.clear()
 
-    def _next_stage(self) -> Target | None:
+    def _next_stage(self, room: int) -> list[Target]:
         """Go on to the next stage that has targets, once the last one is done."""
-        self._exhausted = True
         if self.in_flight or self._retries:
-            return None
+            return []
         for stage in self._stages:
-            target = next(stage, None)
-            if target is not None:
-                self._targets, self._exhausted = stage, False
-                return target
-        return None
+            targets = list(islice(stage, room))
+            if targets:
+                self._targets, self._exhausted = stage, len(targets) < room
+                return targets
+        return []
 
-    def _due_retry(self, now: float) -> Target | None:
-        if self._retries and self._retries[0][0] <= now:
-            return heapq.heappop(self._retries)[2]
-        return None
+    def _due_retries(self, now: float, most: int) -> list[Target]:
+        due: list[Target] = []
+        while self._retries and self._retries[0][0] <= now and len(due) < most:
+            due.append(heapq.heappop(self._retries)[2])
+        return due

@@ -40,7 +40,7 @@ class Schedule:
         self._sequence = 0
 
     def admit(self, room: int) -> list[Target]:
-        """Give what may start now, one target of each lane in turn, at most `room`."""
+        """Give what may start now, of each lane in turn its share, at most `room`."""
         self._before_start()
         now, ready = self._clock(), self._ready
         started: list[Target] = []
@@ -49,14 +49,15 @@ class Schedule:
         self._wake(now)
         while ready and len(started) < room and not (self._rate and self._rate.delay(now)):
             lane = ready[0]
-            target = lane.take(now)
-            if target is None:
+            share = 1 if self._rate else max(1, (room - len(started)) // len(ready))
+            targets = lane.take(now, share)
+            started += targets
+            if len(targets) < share:
                 ready.popleft()
                 self._park(lane, now)
-                continue
-            started.append(target)
-            ready.rotate(-1)
-            if self._rate:
+            else:
+                ready.rotate(-1)
+            if self._rate and targets:
                 self._rate.started(now)
         self._in_flight += len(started)
         return started
@@ -89,7 +90,8 @@ class Schedule:
         lane = target.way.lane
         self._in_flight -= 1
         lane.in_flight -= 1
-        self._rouse(lane)
+        if not lane.ready:
+            self._rouse(lane)
 
     def _park(self, lane: Lane, now: float) -> None:
         lane.ready = False
@@ -100,9 +102,10 @@ class Schedule:
 
     def _wake(self, now: float) -> None:
         while self._asleep and self._asleep[0][0] <= now:
-            self._rouse(heapq.heappop(self._asleep)[2])
+            lane = heapq.heappop(self._asleep)[2]
+            if not lane.ready:
+                self._rouse(lane)
 
     def _rouse(self, lane: Lane) -> None:
-        if not lane.ready:
-            lane.ready = True
-            self._ready.append(lane)
+        lane.ready = True
+        self._ready.append(lane)

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cachekit.events import FILL, VERIFY, Asked, TargetDone
 from cachekit.model import Verdict, shown, shown_url
@@ -16,7 +16,6 @@ _FOLD_AT = 20_000
 _EXAMPLES = 3
 _SLOWEST = 5
 _NAMED = 5
-_HIT = Verdict.HIT
 
 
 class Latencies:
@@ -26,9 +25,9 @@ class Latencies:
         self._new: list[float] = []
         self._counts: Counter[int] = Counter()
 
-    def add(self, seconds: float) -> None:
-        """Count one time."""
-        self._new.append(seconds)
+    def add(self, times: Sequence[float]) -> None:
+        """Count times in seconds."""
+        self._new += times
         if len(self._new) >= _COUNT_AT:
             self._count()
 
@@ -85,17 +84,18 @@ class PassTally:
         self.verdicts: Counter[str] = Counter()
         self.latencies = Latencies()
 
-    def add(self, done: TargetDone) -> None:
-        """Count one target."""
-        self.asked += 1
-        self.verdicts[done.verdict] += 1
-        if done.ok:
-            self.ok += 1
-            self.latencies.add(done.seconds)
-        if done.asked.counts_for_hit:
-            self.counted += 1
-            if done.verdict is _HIT:
-                self.hits += 1
+    def add(self, alike: Sequence[TargetDone]) -> None:
+        """Count targets that are alike."""
+        one, count = alike[0], len(alike)
+        self.asked += count
+        self.verdicts[one.verdict] += count
+        if one.ok:
+            self.ok += count
+            self.latencies.add([done.seconds for done in alike])
+        if one.asked.counts_for_hit:
+            self.counted += count
+            if one.verdict is Verdict.HIT:
+                self.hits += count
 
     def merge(self, other: "PassTally") -> None:
         """Count all of another's targets too."""
@@ -181,20 +181,16 @@ class Tally:
         self.required = Required()
         self.abandoned: dict[str, str] = {}
 
-    def add(self, done: TargetDone) -> bool:
-        """Count one target in one pass, and say whether a report may name it."""
-        asked = done.asked
-        self._pass_of(asked).add(done)
-        if done.reasons:
-            self._add_reasons(done)
-        if not done.ok:
-            self._add_failure(done)
-        if asked.required:
-            self.required.add(done)
-        slow = done.seconds > self._fast
-        if slow:
-            self._add_slow(done)
-        return slow or asked.required or bool(done.reasons)
+    def is_notable(self, done: TargetDone) -> bool:
+        """Whether a report may name the target: it has reasons, is required, or was slow."""
+        return bool(done.reasons) or done.seconds > self._fast or done.asked.required
+
+    def add(self, alike: Sequence[TargetDone]) -> None:
+        """Count targets that are alike, as nearly all are; a notable one stands alone."""
+        one = alike[0]
+        self._pass_of(one.asked).add(alike)
+        if self.is_notable(one):
+            self._name(one)
 
     def retried(self, asked: Asked, times: int = 1) -> None:
         """Count retries as they are made: a target may never get its final answer."""
@@ -239,6 +235,16 @@ class Tally:
         """List the slowest answers of all passes, slowest first."""
         ranked = sorted(self._slowest, key=lambda item: -item[0])
         return tuple(done.result() for _, _, done in ranked)
+
+    def _name(self, done: TargetDone) -> None:
+        if done.reasons:
+            self._add_reasons(done)
+        if not done.ok:
+            self._add_failure(done)
+        if done.asked.required:
+            self.required.add(done)
+        if done.seconds > self._fast:
+            self._add_slow(done)
 
     def _pass_of(self, asked: Asked) -> PassTally:
         found = self._known.get(asked)

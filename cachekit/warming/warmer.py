@@ -2,7 +2,8 @@
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -90,6 +91,10 @@ def run_warm(
             record.close()
 
 
+class _Answer(Response):
+    request: Target
+
+
 class _Run:
     def __init__(
         self,
@@ -111,6 +116,7 @@ class _Run:
         self._marks = {node.name: Marks(size) for node in plan.nodes}
         self._classifier = Classifier(self._warm.verdicts)
         self._retries = Retries(self._warm.retries)
+        self._alike: defaultdict[journal.Likeness, list[TargetDone]] = defaultdict(list)
         self._skipped = 0
         self._cut_short = False
 
@@ -127,11 +133,12 @@ class _Run:
         return report
 
     def _replay_journal(self) -> None:
-        for done in self._record.records():
-            self._tally.add(done)
-            self._tally.retried(done.asked, done.retries)
-            self._marks[done.node].add_before(done)
-            self._skipped += done.pass_name == FILL
+        for alike in self._record.records():
+            one = alike[0]
+            self._tally.add(alike)
+            self._tally.retried(one.asked, one.retries * len(alike))
+            self._marks[one.node].add_before(alike)
+            self._skipped += len(alike) * (one.pass_name == FILL)
 
     def _planned(self) -> RunPlanned:
         return RunPlanned(self._plan.facts, self._skipped)
@@ -142,7 +149,7 @@ class _Run:
             [self._lane(node, name) for node in nodes],
             self._stop,
             rate=self._warm.max_rate,
-            before_start=self._record.flush,
+            before_start=self._flush,
         )
         judge = Judge(
             name,
@@ -158,14 +165,16 @@ class _Run:
             terms=terms_of(self._plan.settings),
             max_in_flight=self._warm.max_in_flight,
         )
-        for response in answers:
-            target = cast("Target", response.request)
-            schedule.landed(target)
-            if response.fault is Fault.CUT:
-                self._cut_short = True
-            elif not self._again(target, response):
-                self._done(judge.done(target, response), target.way.lane)
-        self._record.flush()
+        try:
+            for response in cast("Iterator[_Answer]", answers):
+                target = response.request
+                schedule.landed(target)
+                if response.fault is Fault.CUT:
+                    self._cut_short = True
+                elif not self._again(target, response):
+                    self._done(judge.done(target, response), target.way.lane)
+        finally:
+            self._flush()
         self._cut_short = self._cut_short or schedule.has_left()
         self._tell(PassFinished(name))
 
@@ -189,15 +198,28 @@ class _Run:
         return False
 
     def _done(self, done: TargetDone, lane: Lane) -> None:
-        asked = done.asked
-        if done.ok and asked.pass_name == FILL:
-            self._marks[asked.node].ok[done.ordinal] = 1
-        self._record.add(done, notable=self._tally.add(done))
+        if self._tally.is_notable(done):
+            self._count((done,))
+            self._record.add_notable(done)
+        else:
+            self._alike[journal.likeness(done)].append(done)
         for listener in self._listeners:
             listener(done)
         if lane.abandoned and lane.node not in self._tally.abandoned:
             self._tally.abandoned[lane.node] = lane.abandoned
             self._tell(NodeAbandoned(lane.node, lane.abandoned))
+
+    def _count(self, alike: Sequence[TargetDone]) -> None:
+        self._tally.add(alike)
+        self._marks[alike[0].node].add(alike)
+
+    def _flush(self) -> None:
+        """Count and record what is done, before anything new starts."""
+        for alike in self._alike.values():
+            self._count(alike)
+            self._record.add(alike)
+        self._alike.clear()
+        self._record.flush()
 
     def _tell(self, event: Event) -> None:
         for listener in self._listeners:

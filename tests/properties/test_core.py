@@ -309,7 +309,7 @@ DONE = st.fixed_dictionaries(
 def test_counts_add_up(facts: list[dict[str, Any]]) -> None:
     counts = Tally({"web1": "", "web2": "", "web3": ""}, 100, max_listed=10)
     for number, one in enumerate(facts):
-        counts.add(done_of(ordinal=number, **one))
+        counts.add([done_of(ordinal=number, **one)])
     nodes, total = counts.node_results(), counts.total()
     for which in (FILL, VERIFY):
         parts = [getattr(node, which) for node in nodes]
@@ -335,8 +335,8 @@ def test_counts_add_up(facts: list[dict[str, Any]]) -> None:
 def test_percentiles_do_not_depend_on_how_times_are_split(times: list[float], cut: int) -> None:
     whole, left, right = Latencies(), Latencies(), Latencies()
     for place, seconds in enumerate(times):
-        whole.add(seconds)
-        (left if place < cut else right).add(seconds)
+        whole.add([seconds])
+        (left if place < cut else right).add([seconds])
     left.merge(right)
     assert left.result() == whole.result()
     found = whole.result()

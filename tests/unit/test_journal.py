@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cachekit.errors import JournalError
-from cachekit.events import VERIFY
+from cachekit.events import VERIFY, TargetDone
 from cachekit.model import Verdict
 from cachekit.warming import journal
 from cachekit.warming.journal import Journal
@@ -20,6 +20,10 @@ def started(state_dir: Path, key: str = "key", digest: str = "digest", **facts: 
     return journal.start(state_dir, key, digest, facts)
 
 
+def recorded(record: journal.Journal) -> list[TargetDone]:
+    return [done for alike in record.records() for done in alike]
+
+
 def test_what_was_recorded_is_read_again(tmp_path: Path) -> None:
     record = started(tmp_path)
     plain = done_of(ordinal=7, variant='mo"bile', seconds=0.25, retries=1)
@@ -27,10 +31,10 @@ def test_what_was_recorded_is_read_again(tmp_path: Path) -> None:
         pass_name=VERIFY, ordinal=8, ok=False, verdict=Verdict.ERROR, status=503, required=True,
         reasons=("status-503",), detail="x-cache: \udcff\x1b", counts_for_hit=False,
     )  # fmt: skip
-    record.add(plain, notable=False)
-    record.add(notable, notable=True)
+    record.add([plain])
+    record.add_notable(notable)
     record.close()
-    found = journal.resume(tmp_path, "key", "digest").records()
+    found = recorded(journal.resume(tmp_path, "key", "digest"))
     first, second = sorted(found, key=lambda done: done.ordinal)
     assert asdict(first) == asdict(replace(plain, url=b""))
     assert asdict(second) == asdict(notable)
@@ -47,25 +51,27 @@ def test_targets_that_are_alike_share_a_line_and_are_told_apart(tmp_path: Path) 
         {"asked": one, "retries": 1},
     ]
     dones = [
-        replace(done_of(ordinal=2 * place + again, seconds=0.001 * place), **kind)
-        for again in (0, 1)
+        [
+            replace(done_of(ordinal=2 * place + again, seconds=0.001 * place), **kind)
+            for again in (0, 1)
+        ]
         for place, kind in enumerate(kinds)
     ]
-    for done in dones:
-        record.add(done, notable=False)
+    for alike in dones:
+        record.add(alike)
     record.close()
-    found = list(journal.resume(tmp_path, "key", "digest").records())
-    by_ordinal = [asdict(done) | {"url": b""} for done in sorted(dones, key=lambda d: d.ordinal)]
-    assert sorted(map(asdict, found), key=lambda d: d["ordinal"]) == by_ordinal
+    found = recorded(journal.resume(tmp_path, "key", "digest"))
+    expected = [replace(done, url=b"") for alike in dones for done in alike]
+    assert list(map(asdict, found)) == list(map(asdict, expected))
     assert (record.folder / "targets.jsonl").read_bytes().count(b"\n") == len(kinds)
 
 
 def test_lines_reach_the_kernel_with_each_flush(tmp_path: Path) -> None:
     record = started(tmp_path)
-    record.add(done_of(), notable=False)
+    record.add([done_of()])
     record.flush()
     assert len(list(record.records())) == 1
-    record.add(done_of(ordinal=1), notable=False)
+    record.add([done_of(ordinal=1)])
     assert len(list(record.records())) == 1
     record.close()
 
@@ -73,16 +79,16 @@ def test_lines_reach_the_kernel_with_each_flush(tmp_path: Path) -> None:
 @pytest.mark.parametrize("torn", [b"[", b'["fill", "web1", "", 3, 1, "mi', b'["fill"', b"\xff\xfe"])
 def test_a_torn_last_line_is_asked_again_and_spoils_nothing(tmp_path: Path, torn: bytes) -> None:
     record = started(tmp_path)
-    record.add(done_of(ordinal=1), notable=False)
+    record.add([done_of(ordinal=1)])
     record.close()
     lines = record.folder / "targets.jsonl"
     with lines.open("ab") as file:
         file.write(torn)
     again = journal.resume(tmp_path, "key", "digest")
-    again.add(done_of(ordinal=2), notable=True)
+    again.add_notable(done_of(ordinal=2))
     again.close()
     found = journal.resume(tmp_path, "key", "digest")
-    assert [done.ordinal for done in found.records()] == [1, 2]
+    assert [done.ordinal for done in recorded(found)] == [1, 2]
     found.close()
 
 
@@ -91,13 +97,13 @@ def test_a_torn_last_line_is_asked_again_and_spoils_nothing(tmp_path: Path, torn
 )
 def test_a_damaged_line_is_skipped(tmp_path: Path, line: bytes) -> None:
     record = started(tmp_path)
-    record.add(done_of(ordinal=1), notable=True)
+    record.add_notable(done_of(ordinal=1))
     record.flush()
     with (record.folder / "targets.jsonl").open("ab") as file:
         file.write(line + b"\n")
-    record.add(done_of(ordinal=2), notable=True)
+    record.add_notable(done_of(ordinal=2))
     record.close()
-    assert [done.ordinal for done in record.records()] == [1, 2]
+    assert [done.ordinal for done in recorded(record)] == [1, 2]
 
 
 def test_the_newest_unfinished_run_of_the_same_key_is_resumed(tmp_path: Path) -> None:
@@ -181,8 +187,8 @@ def test_old_runs_are_forgotten_but_not_what_can_still_be_resumed(tmp_path: Path
 
 def test_no_secret_reaches_the_disk(tmp_path: Path) -> None:
     record = started(tmp_path)
-    record.add(done_of(url=b"http://user:secret@shop.example/"), notable=True)
-    record.add(done_of(url=b"http://user:secret@shop.example/"), notable=False)
+    record.add_notable(done_of(url=b"http://user:secret@shop.example/"))
+    record.add([done_of(url=b"http://user:secret@shop.example/")])
     record.close()
     text = "".join(path.read_text() for path in record.folder.iterdir())
     assert "secret" not in text
@@ -203,7 +209,7 @@ def test_a_full_disk_is_an_error_with_advice(tmp_path: Path) -> None:
     (record.folder / "targets.jsonl").unlink()
     (record.folder / "targets.jsonl").symlink_to("/dev/full")
     full = Journal(record.folder, record.run)
-    full.add(done_of(), notable=False)
+    full.add([done_of()])
     with pytest.raises(JournalError, match="No space left on device"):
         full.flush()
     full.close()

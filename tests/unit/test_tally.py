@@ -24,7 +24,7 @@ def test_percentiles_are_close_to_the_exact_ones(count: int) -> None:
     values = [scattered.lognormvariate(-3, 1.5) for _ in range(count)]
     latencies = Latencies()
     for seconds in values:
-        latencies.add(seconds)
+        latencies.add([seconds])
     found = latencies.result()
     assert found.count == count
     percentiles: dict[int, float | None] = {
@@ -41,8 +41,8 @@ def test_memory_is_bounded_however_times_scatter(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(tally, "_FOLD_AT", 10_000)
     latencies, other = Latencies(), Latencies()
     for ticks in range(0, 3_000_000, 50):
-        latencies.add(ticks / 20_000)
-        other.add((ticks + 7) / 20_000)
+        latencies.add([ticks / 20_000])
+        other.add([(ticks + 7) / 20_000])
         assert len(latencies.counts()) <= 10_001
     latencies.merge(other)
     assert len(latencies.counts()) <= 10_001
@@ -53,8 +53,7 @@ def test_memory_is_bounded_however_times_scatter(monkeypatch: pytest.MonkeyPatch
 
 def test_extreme_times_are_counted() -> None:
     latencies = Latencies()
-    latencies.add(0.0)
-    latencies.add(1e6)
+    latencies.add([0.0, 1e6])
     assert latencies.result().count == 2
     assert latencies.result().longest == pytest.approx(3600, rel=0.001)
 
@@ -68,23 +67,24 @@ def test_counts_of_nodes_add_up_to_the_run() -> None:
     counts = Tally({"web1": "10.0.0.1", "web2": "10.0.0.2"}, 4, max_listed=10)
     for node in ("web1", "web2"):
         for number in range(3):
-            counts.add(done_of(node=node, ordinal=number, seconds=0.5))
-    counts.add(done_of(node="web1", ordinal=3, ok=False, verdict=ERROR, reasons=("status-500",)))
+            counts.add([done_of(node=node, ordinal=number, seconds=0.5)])
+    counts.add([done_of(node="web1", ordinal=3, ok=False, verdict=ERROR, reasons=("status-500",))])
     for number in range(3):
         verdict = HIT if number else MISS
         reasons = () if number else ("set-cookie", "gone")
-        counts.add(
-            done_of(
-                pass_name=VERIFY,
-                node="web1",
-                ordinal=number,
-                verdict=verdict,
-                reasons=reasons,
-                seconds=0.001,
-            )
+        done = done_of(
+            pass_name=VERIFY,
+            node="web1",
+            ordinal=number,
+            verdict=verdict,
+            reasons=reasons,
+            seconds=0.001,
         )
-    counts.add(done_of(pass_name=VERIFY, node="web2", ok=False, verdict=ERROR, reasons=("tls",)))
-    counts.add(done_of(pass_name=VERIFY, node="web2", ordinal=1, verdict=HIT, counts_for_hit=False))
+        counts.add([done])
+    counts.add([done_of(pass_name=VERIFY, node="web2", ok=False, verdict=ERROR, reasons=("tls",))])
+    counts.add(
+        [done_of(pass_name=VERIFY, node="web2", ordinal=1, verdict=HIT, counts_for_hit=False)]
+    )
     counts.retried(done_of(node="web1").asked, 2)
     one, two = counts.node_results()
     total = counts.total()
@@ -110,7 +110,7 @@ def test_failures_are_listed_up_to_a_number_and_the_rest_counted() -> None:
     counts = Tally({"web1": ""}, 9, max_listed=2)
     for number in range(5):
         url = b"http://u:secret@shop.example/%d\x1b" % number
-        counts.add(done_of(ok=False, url=url, reasons=("status-500",), detail="x\x07"))
+        counts.add([done_of(ok=False, url=url, reasons=("status-500",), detail="x\x07")])
     assert [failure.url for failure in counts.failures] == [
         f"http://***@shop.example/{number}\\x1b" for number in range(2)
     ]
@@ -125,7 +125,7 @@ def test_reasons_of_failures_come_first_then_the_most_frequent() -> None:
     counts = Tally({"web1": ""}, 9, max_listed=9)
     for code, failure, times in (("gone", False, 5), ("tls", True, 1), ("connect", True, 3)):
         for _ in range(times):
-            counts.add(done_of(ok=not failure, reasons=(code,)))
+            counts.add([done_of(ok=not failure, reasons=(code,))])
     assert [reason.code for reason in counts.reasons()] == ["connect", "tls", "gone"]
 
 
@@ -134,27 +134,28 @@ def test_the_slowest_are_the_slowest() -> None:
     times = list(range(100))
     random.Random(2).shuffle(times)
     for number in times:
-        counts.add(done_of(seconds=number / 100, ordinal=number))
+        counts.add([done_of(seconds=number / 100, ordinal=number)])
     assert [slow.seconds for slow in counts.slowest()] == [0.99, 0.98, 0.97, 0.96, 0.95]
 
 
 def test_only_what_reports_may_name_is_notable() -> None:
     counts = Tally({"web1": ""}, 100, max_listed=9)
     for _ in range(5):
-        assert counts.add(done_of(seconds=1.0)), "one of the slowest so far"
-    assert not counts.add(done_of())
-    assert counts.add(done_of(required=True))
-    assert counts.add(done_of(reasons=("gone",)))
-    assert counts.add(done_of(seconds=2.0))
+        assert counts.is_notable(done_of(seconds=1.0)), "one of the slowest so far"
+        counts.add([done_of(seconds=1.0)])
+    assert not counts.is_notable(done_of())
+    assert counts.is_notable(done_of(required=True))
+    assert counts.is_notable(done_of(reasons=("gone",)))
+    assert counts.is_notable(done_of(seconds=2.0))
 
 
 def test_required_targets() -> None:
     counts = Tally({"web1": ""}, 9, max_listed=9)
-    counts.add(done_of(required=True))
-    counts.add(done_of(required=True, ok=False, url=b"http://shop.example/bad"))
-    counts.add(done_of(required=True, pass_name=VERIFY, verdict=MISS))
-    counts.add(done_of(required=True, pass_name=VERIFY, verdict=MISS, counts_for_hit=False))
-    counts.add(done_of(required=True, pass_name=VERIFY, verdict=HIT))
+    counts.add([done_of(required=True)])
+    counts.add([done_of(required=True, ok=False, url=b"http://shop.example/bad")])
+    counts.add([done_of(required=True, pass_name=VERIFY, verdict=MISS)])
+    counts.add([done_of(required=True, pass_name=VERIFY, verdict=MISS, counts_for_hit=False)])
+    counts.add([done_of(required=True, pass_name=VERIFY, verdict=HIT)])
     assert counts.required.asked == 2
     assert counts.required.failed.listed() == ["http://shop.example/bad on web1"]
     assert counts.required.not_hit.listed() == ["http://shop.example/page on web1 (no hit)"]
@@ -162,7 +163,7 @@ def test_required_targets() -> None:
 
 def test_passes_are_kept_apart() -> None:
     counts = Tally({"web1": ""}, 1, max_listed=9)
-    counts.add(done_of(pass_name=FILL))
+    counts.add([done_of(pass_name=FILL)])
     (result,) = counts.node_results()
     assert (result.fill.asked, result.verify.asked) == (1, 0)
     assert result.verify.hit_share is None
@@ -172,7 +173,7 @@ def test_only_a_few_required_urls_are_kept_by_name_however_many_fail() -> None:
     counts = Tally({"web1": "10.0.0.1"}, 100, max_listed=10)
     for number in range(100):
         url = f"http://shop.example/{number}".encode()
-        counts.add(done_of(url=url, ordinal=number, ok=False, verdict=ERROR, required=True))
+        counts.add([done_of(url=url, ordinal=number, ok=False, verdict=ERROR, required=True)])
     listed = counts.required.failed.listed()
     assert listed[0] == "http://shop.example/0 on web1"
     assert listed[5:] == ["and 95 more"]
