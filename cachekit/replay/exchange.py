@@ -102,7 +102,6 @@ class Response:
     """
 
     # Set on the instance only where they differ: most answers are good ones.
-    fault: Fault | None = None
     detail = ""
     redirect_url = b""
     retry_after = 0.0
@@ -112,6 +111,7 @@ class Response:
         self.status = status
         self.head = head
         self.seconds = seconds
+        self.fault: Fault | None = None
 
 
 class Admission(Protocol):

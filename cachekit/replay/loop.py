@@ -1,7 +1,7 @@
 """The libcurl multi loop: what an Admission lets start flies, what is complete lands."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pycurl
@@ -43,7 +43,6 @@ class _Loop:
         self._landed_at_once = _FEW
         self._idle_seconds = 0.0
         self._multi = pycurl.CurlMulti()
-        self._add, self._remove = self._multi.add_handle, self._multi.remove_handle
         # Set always: libcurl's default made requests wait on no descriptor at all with many nodes.
         self._multi.setopt(pycurl.M_MAXCONNECTS, _MAX_IDLE_CONNECTIONS)
 
@@ -60,9 +59,9 @@ class _Loop:
                     queued, complete, failed = multi.info_read(self._landed_at_once)
                     # All are landed before the first is judged: a stage at a time keeps its code
                     # and its data in the caches of the CPU.
-                    yield from [land(curl) for curl in complete]
+                    yield from land(complete)
                     for curl, code, message in failed:
-                        response = land(curl)
+                        (response,) = land([curl])
                         explain(response, code, message)
                         yield response
                     self._refill()
@@ -77,7 +76,7 @@ class _Loop:
         room = self._free_slots
         if not room:
             return
-        idle, flying, add, now = self._idle, self._flying, self._add, time.monotonic()
+        idle, flying, add, now = self._idle, self._flying, self._multi.add_handle, time.monotonic()
         requests = self._admission.admit(room)
         self._free_slots = room - len(requests)
         for request in requests:
@@ -87,13 +86,16 @@ class _Loop:
             flying[curl] = handle
             add(curl)
 
-    def _land(self, curl: Any) -> Response:
-        handle = self._flying.pop(curl)
-        response = handle.response()
-        self._remove(curl)
-        self._idle.append(handle)
-        self._free_slots += 1
-        return response
+    def _land(self, curls: Sequence[Any]) -> list[Response]:
+        flying, idle, remove = self._flying, self._idle, self._multi.remove_handle
+        responses = []
+        for curl in curls:
+            handle = flying.pop(curl)
+            responses.append(handle.response())
+            remove(curl)
+            idle.append(handle)
+        self._free_slots += len(responses)
+        return responses
 
     def _sweep(self) -> Iterator[Response]:
         """Enforce what libcurl has no deadline for: the first byte, and the order to cut."""
@@ -111,7 +113,7 @@ class _Loop:
     def _end(self, handles: list[Handle], fault: Fault, detail: str) -> Iterator[Response]:
         now = time.monotonic()
         for handle in handles:
-            response = self._land(handle.curl)
+            (response,) = self._land([handle.curl])
             response.fault, response.detail = fault, detail
             response.seconds = now - handle.started
             yield response
