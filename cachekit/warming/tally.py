@@ -182,8 +182,8 @@ class Tally:
         self.abandoned: dict[str, str] = {}
 
     def is_notable(self, done: TargetDone) -> bool:
-        """Whether a report may name the target: it has reasons, is required, or was slow."""
-        return bool(done.reasons) or done.seconds > self._fast or done.asked.required
+        """Whether a report may name the target: failed, with reasons, required, or slow."""
+        return done.seconds > self._fast or not done.ok or done.reasons != () or done.asked.required
 
     def add(self, alike: Sequence[TargetDone]) -> None:
         """Count targets that are alike, as nearly all are; a notable one stands alone."""

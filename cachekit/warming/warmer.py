@@ -38,6 +38,7 @@ from cachekit.warming.verdicts import Classifier
 from cachekit.warming.ways import Ways
 
 MAX_LISTED = 1000
+_CUT = Fault.CUT  # the member of an enum takes a call to look up
 
 
 def warm(
@@ -169,7 +170,7 @@ class _Run:
             for response in cast("Iterator[_Answer]", answers):
                 target = response.request
                 schedule.landed(target)
-                if response.fault is Fault.CUT:
+                if response.fault is _CUT:
                     self._cut_short = True
                 elif not self._again(target, response):
                     self._done(judge.done(target, response), target.way.lane)
