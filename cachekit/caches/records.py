@@ -42,7 +42,9 @@ def read_records(filling: Filling, deadline: Deadline) -> Iterator[Record]:
 
 def read_blocks(filling: Filling, deadline: Deadline, size: int) -> Iterator[bytes]:
     """Yield the lines of such a filling as they are, about so many bytes of them at a time."""
-    return _read(filling, deadline, lambda file: iter(lambda: b"".join(file.readlines(size)), b""))
+    return _read(
+        filling, deadline, lambda file: iter(lambda: file.read(size) + file.readline(), b"")
+    )
 
 
 def parse_records(lines: Iterable[bytes], source: str, first: int = 1) -> Iterator[Record]:

@@ -79,6 +79,10 @@ class Storing:
     def _prefix(self) -> str:
         return prefix_of(self.namespace, self.conditions.release)
 
+    @property
+    def _token(self) -> str:
+        return release_token(self.conditions.release)
+
     def _batches(self) -> Iterator[Batch]:
         first = 1
         for lines in read_blocks(self.filling, self.conditions.deadline, REQUEST_BYTES):
@@ -94,7 +98,8 @@ class Storing:
         asked = {
             "op": "user.store",
             "prefix": encoded(self._prefix),
-            "release": release_token(self.conditions.release),
+            # Most records have none, and replacing it costs a pool more than to look for it here.
+            "release": self._token if PLACEHOLDER.encode() in batch.lines else "",
             "overwrite": self.overwrite,
             "force": self.conditions.force,
         }
@@ -125,7 +130,7 @@ class Storing:
         line, at = batch.lines.split(b"\n")[number], batch.first + number
         (record,) = parse_records([line], str(self.filling), at)
         where = f"{self.filling}:{at}"
-        key = record.key.replace(PLACEHOLDER, release_token(self.conditions.release))
+        key = record.key.replace(PLACEHOLDER, self._token)
         if not key.startswith(self._prefix):
             return SourceError(
                 where,

@@ -5,11 +5,14 @@ namespace Cachekit;
 // PHP has instructions of its own for some of these, which shows with many records.
 use function array_diff_key;
 use function array_key_exists;
+use function ceil;
+use function count;
 use function is_array;
 use function is_float;
 use function is_int;
 use function is_string;
 use function json_decode;
+use function min;
 use function str_replace;
 use function strncmp;
 
@@ -34,7 +37,7 @@ final class Records
     private $length;
     private $fields;
 
-    /** `{release}` in keys is the token of a release. */
+    /** With a token of a release, that is what `{release}` in keys means. */
     public function __construct(array $lines, string $prefix, string $release)
     {
         $this->release = $release;
@@ -54,12 +57,13 @@ final class Records
     private function takes(array $read): bool
     {
         $key = $read['key'] ?? null;
-        if (!is_string($key) || $key === '' || array_diff_key($read, $this->fields)) {
+        if (!is_string($key) || $key === '' || !$this->hasItsFields($read)) {
             return false;
         }
-        $key = str_replace('{release}', $this->release, $key);
-        $has_one = array_key_exists('value', $read) !== isset($read['value_base64']);
-        if (!$has_one || strncmp($key, $this->prefix, $this->length) !== 0) {
+        if ($this->release !== '') {
+            $key = str_replace('{release}', $this->release, $key);
+        }
+        if (strncmp($key, $this->prefix, $this->length) !== 0) {
             return false;
         }
         $value = $read['value'] ?? null;
@@ -71,6 +75,16 @@ final class Records
             }
         }
         return $this->keep($key, $value, $read['ttl'] ?? null, $read['expires_at'] ?? null);
+    }
+
+    /** Whether it has one value, and no field that nobody knows. */
+    private function hasItsFields(array $read): bool
+    {
+        if (array_key_exists('value', $read) === isset($read['value_base64'])) {
+            return false;
+        }
+        $usual = 2 + isset($read['ttl']) + isset($read['expires_at']) + isset($read['flags']);
+        return count($read) === $usual || !array_diff_key($read, $this->fields);
     }
 
     private function keep(string $key, $value, $ttl, $expires_at): bool
