@@ -64,13 +64,15 @@ class Store:
         Raises RefusedError for keys of a slot that moves.
         """
         held = self.by_owner(keys)
-        return sum(sum(_counts(server, self.unlinks(mine))) for server, mine in held.items())
+        return sum(sum(_counts(server, self._unlinks(mine))) for server, mine in held.items())
 
-    def unlinks(self, keys: Sequence[bytes]) -> list[Command]:
-        """Give the commands that unlink keys of one server; each tells how many were there."""
-        # In a cluster one command takes keys of one slot only.
-        at_once = 1 if self.is_cluster else _UNLINKED_AT_ONCE
-        return [("UNLINK", *keys[at : at + at_once]) for at in range(0, len(keys), at_once)]
+    def unlink_listed(self, primary: Connection, keys: Sequence[bytes]) -> int:
+        """Unlink keys that one server has listed; count those that were there.
+
+        Keys of a slot that moves are passed over: whoever lists again finds them.
+        """
+        replies = primary.pipeline(self._unlinks(keys))
+        return sum(primary.number(reply) for reply in replies if not _is_elsewhere(reply))
 
     def present(self, keys: Iterable[bytes]) -> list[bytes]:
         """Tell which of the keys are there. Raises RefusedError for keys of a slot that moves."""
@@ -79,6 +81,11 @@ class Store:
             counts = _counts(primary, [("EXISTS", key) for key in mine])
             there += [key for key, count in zip(mine, counts, strict=True) if count]
         return there
+
+    def _unlinks(self, keys: Sequence[bytes]) -> list[Command]:
+        # In a cluster one command takes keys of one slot only.
+        at_once = 1 if self.is_cluster else _UNLINKED_AT_ONCE
+        return [("UNLINK", *keys[at : at + at_once]) for at in range(0, len(keys), at_once)]
 
 
 @contextmanager
@@ -141,8 +148,7 @@ def _seed(place: Place, connect: Callable[[Address], Connection]) -> Connection:
     raise UnreachableError(place.name, f"no seed answers: {'; '.join(silent)}")
 
 
-def is_elsewhere(reply: Reply) -> bool:
-    """Whether a command was refused because its slot moves, or has moved, to another server."""
+def _is_elsewhere(reply: Reply) -> bool:
     return isinstance(reply, hiredis.ReplyError) and str(reply).startswith(_ELSEWHERE)
 
 
