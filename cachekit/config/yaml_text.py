@@ -87,9 +87,12 @@ class _Builder:
         data: dict[str, object] = {}
         for key, value, merged in self._pairs(node, path, via):
             here = (*path, key.value)
-            if key.value not in data:
+            if here not in self.document.keys:
                 self.document.keys[here] = place = _place(key.start_mark, merged)
-                data[key.value] = self.build(value, here, _alias(value, key, place) or merged)
+                built = self.build(value, here, _alias(value, key, place) or merged)
+                # What a variable leaves empty is left out: `previous: ${PREVIOUS:-}`.
+                if built is not None or here not in self.document.environment:
+                    data[key.value] = built
             elif merged == via:  # a merged key is meant to be overridden, a repeated one is not
                 self._repeated(key, here)
         return data
@@ -140,9 +143,9 @@ class _Builder:
             text = self._substitute(text, path)
         if node.style:  # quoted, or a block
             return text
-        if text in _NULLS:
-            return None
-        return text if path in self.document.environment else _number(text)
+        if path in self.document.environment:
+            return text or None
+        return None if text in _NULLS else _number(text)
 
     def _substitute(self, text: str, path: KeyPath) -> str:
         used: dict[str, bool] = {}

@@ -181,9 +181,10 @@ class TestText:
     def test_environment(self) -> None:
         text = (
             "a: ${A}\nb: ${NONE:-7}\nc: x${A}y${A}\nd: ${EMPTY:-full}\ne: '{release}'\n"
-            "f: $${A}\ng: ${EMPTY}\nh: '${EMPTY}'\ni: ${JS}\n"
+            "f: $${A}\ng: ${EMPTY}\nh: '${EMPTY}'\ni: ${JS}\nj: ${NULL}\nk: ${NONE:-}\n"
         )
-        document = parse(text, "f", {"A": "1", "EMPTY": "", "JS": "{x: [1]}\nsite: evil"})
+        environment = {"A": "1", "EMPTY": "", "JS": "{x: [1]}\nsite: evil", "NULL": "null"}
+        document = parse(text, "f", environment)
         assert document.problems == []
         assert document.data == {
             "a": "1",
@@ -192,9 +193,9 @@ class TestText:
             "d": "full",
             "e": "{release}",
             "f": "${A}",
-            "g": None,
             "h": "",
             "i": "{x: [1]}\nsite: evil",
+            "j": "null",
         }
 
     def test_numbers_from_the_environment_are_numbers(self, load: Load) -> None:
