@@ -479,6 +479,17 @@ def test_a_preset_names_what_it_takes(conditions: Conditions) -> None:
     assert "takes no --everything, but --url" in refusal
 
 
+def test_where_nothing_can_be_asked_a_status_only_connects(
+    foreign_edge: Varnish, conditions: Conditions
+) -> None:
+    cache = by_http(preset="magento")
+    assert status(cache, foreign_edge, conditions).hazards == ()
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = parse_address("{}:{}".format(*closed.getsockname()))
+    with pytest.raises(UnreachableError, match=r"edge1: .*refused"):
+        status(cache, Node(name="edge1", address=address), conditions)
+
+
 def test_ten_thousand_urls_are_purged_and_counted(
     edge: Varnish, visitor: Visitor, conditions: Conditions
 ) -> None:

@@ -125,6 +125,12 @@ def test_what_cannot_be_said_is_refused_while_planning(scope: Scope, said: str) 
     assert said in cache.refusal(scope, conditions(site=SITE))
 
 
+def test_a_release_that_cannot_be_spared_is_refused() -> None:
+    cache = Varnish(on=("edge",), cli=CLI, spare_live=True)
+    assert "`spare_live` takes ids" in cache.refusal(EVERYTHING, conditions(release='r "42"'))
+    assert cache.refusal(EVERYTHING, conditions(release="r42.1")) == ""
+
+
 def test_a_path_needs_a_site() -> None:
     assert "site" in Varnish(on=("edge",)).refusal(Scope(Kind.URL, ("/a",)), conditions())
     whole = Scope(Kind.URL, ("http://shop.example/a",))
