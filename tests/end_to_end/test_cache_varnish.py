@@ -610,6 +610,9 @@ def test_a_port_at_the_address_of_the_node_is_dialled_from_here(
     far = replace(node_of(edge), address=parse_address("192.0.2.1"))
     assert cache.places({"edge1": far}), "no command needs to run there"
     assert clear(cache, edge, EVERYTHING, conditions).evidence
+    hostless = replace(far, address=parse_address("unix:/run/varnish.sock"))
+    with pytest.raises(RefusedError, match="needs a node with a host address"):
+        clear(cache, hostless, EVERYTHING, conditions)
     with pytest.raises(ConfigError, match=r"192.0.2.1 is another machine"):
         by_cli(edge).places({"edge1": far})
 

@@ -280,6 +280,12 @@ def test_settings_of_a_site_s_own_vcl(tmp_path: Path) -> None:
     assert cache.requests["tag"].answer == "Ban added"
 
 
+def test_settings_of_a_management_port(tmp_path: Path) -> None:
+    cache = read(tmp_path, 'cli: "{address}:6082"', "secret_file: secret", "secret_here: true")
+    assert cache.cli == parse_address("{address}:6082")
+    assert cache.secret_file == tmp_path / "secret"
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [

@@ -39,6 +39,8 @@ class ManagementPort:
         secret = self._secret(place, deadline)
         address, node = self.address, node_of(place)
         if address.host == NODE_ADDRESS:
+            if node.address.unix_path:
+                raise RefusedError(place.name, f"cli: {address} needs a node with a host address")
             address = replace(address, host=node.address.host)
         is_direct = not address.is_loopback and node.ssh is None
         transport = Local(node.name) if is_direct else place.transport
