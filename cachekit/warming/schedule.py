@@ -85,9 +85,8 @@ class Schedule:
         """Whether the pass ended before everything was asked; abandoned nodes have nothing left."""
         return any(lane.has_left() for lane in self._lanes)
 
-    def landed(self, target: Target) -> None:
-        """Free the target's place; its lane may start another."""
-        lane = target.way.lane
+    def landed(self, lane: Lane) -> None:
+        """Free the place of one of its targets; the lane may start another."""
         self._in_flight -= 1
         lane.in_flight -= 1
         if not lane.ready:

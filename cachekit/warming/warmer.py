@@ -38,7 +38,6 @@ from cachekit.warming.verdicts import Classifier
 from cachekit.warming.ways import Ways
 
 MAX_LISTED = 1000
-_CUT = Fault.CUT  # the member of an enum takes a call to look up
 
 
 def warm(
@@ -169,23 +168,24 @@ class _Run:
         try:
             for response in cast("Iterator[_Answer]", answers):
                 target = response.request
-                schedule.landed(target)
-                if response.fault is _CUT:
+                lane = target.way.lane
+                schedule.landed(lane)
+                if response.fault is None and response.status < 300:
+                    lane.answered(response.seconds)
+                elif response.fault is Fault.CUT:
                     self._cut_short = True
-                elif not self._again(target, response):
-                    self._done(judge.done(target, response), target.way.lane)
+                    continue
+                elif self._again(target, response):
+                    continue
+                self._done(judge.done(target, response), lane)
         finally:
             self._flush()
         self._cut_short = self._cut_short or schedule.has_left()
         self._tell(PassFinished(name))
 
     def _again(self, target: Target, response: Response) -> bool:
-        """Say whether this is not the target's final answer, and queue it again if so."""
-        lane = target.way.lane
-        if response.fault is None and response.status < 300:
-            lane.answered(response.seconds)
-            return False
-        now = time.monotonic()
+        """Say whether this bad answer is not the target's final one; if so, queue it again."""
+        lane, now = target.way.lane, time.monotonic()
         if response.fault is not None:
             lane.note(error=True)
         if self._retries.after(response, target, now):

@@ -122,7 +122,7 @@ class Run:
         return True
 
     def land(self, target: Target) -> None:
-        self.schedule.landed(target)
+        self.schedule.landed(target.way.lane)
         status = self.random.choice([200, 200, 200, 404, 429, 500, 503, 0])
         response = response_of(target, status, fault=None if status else Fault.CONNECT)
         if status == 503:

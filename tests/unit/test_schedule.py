@@ -47,7 +47,7 @@ def test_each_lane_keeps_to_its_own_limit(clock: Clock) -> None:
     assert sorted(names(started)) == list("aabbb")
     assert schedule.wait() == math.inf
     assert schedule.admit(100) == []
-    schedule.landed(started[0])
+    schedule.landed(started[0].way.lane)
     assert schedule.wait() == 0
     assert names(schedule.admit(100)) == ["a"]
 
@@ -68,7 +68,7 @@ def test_nothing_left_is_the_end(clock: Clock) -> None:
     (target,) = schedule.admit(10)
     assert schedule.admit(10) == []
     assert schedule.wait() == math.inf, "an answer may bring a retry"
-    schedule.landed(target)
+    schedule.landed(target.way.lane)
     schedule.admit(10)
     assert schedule.wait() is None
 
@@ -105,12 +105,12 @@ def test_a_retry_comes_when_it_is_due_and_before_new_targets(clock: Clock) -> No
     lane = lane_of("a", 3, concurrency=1)
     schedule = schedule_of(clock, lane)
     (first,) = schedule.admit(10)
-    schedule.landed(first)
+    schedule.landed(first.way.lane)
     lane.retry(first, clock.now + 1)
     (second,) = schedule.admit(10)
     assert second.ordinal == 1
     clock.now += 2
-    schedule.landed(second)
+    schedule.landed(second.way.lane)
     assert schedule.admit(10) == [first]
 
 
@@ -118,7 +118,7 @@ def test_the_last_retry_is_waited_for(clock: Clock) -> None:
     lane = lane_of("a", 1)
     schedule = schedule_of(clock, lane)
     (only,) = schedule.admit(10)
-    schedule.landed(only)
+    schedule.landed(only.way.lane)
     lane.retry(only, clock.now + 5)
     assert schedule.admit(10) == []
     assert schedule.wait() == pytest.approx(5)
@@ -131,7 +131,7 @@ def test_retries_come_in_the_order_of_their_times(clock: Clock) -> None:
     schedule = schedule_of(clock, lane)
     targets = schedule.admit(10)
     for target, delay in zip(targets, (3, 1, 2), strict=True):
-        schedule.landed(target)
+        schedule.landed(target.way.lane)
         lane.retry(target, clock.now + delay)
     clock.now += 10
     assert numbers(schedule.admit(10)) == [1, 2, 0]
@@ -153,7 +153,7 @@ def test_a_rate_holds_for_retries_too_without_busy_waiting(clock: Clock) -> None
     clock.now += 1
     (second,) = schedule.admit(10)
     for target in (first, second):
-        schedule.landed(target)
+        schedule.landed(target.way.lane)
         lane.retry(target, clock.now)
     assert schedule.admit(10) == []
     assert schedule.wait() == pytest.approx(1)
@@ -204,11 +204,11 @@ def test_an_abandoned_lane_is_not_waited_for(clock: Clock) -> None:
     schedule = schedule_of(clock, lane)
     one, two = schedule.admit(10)
     lane.pause(clock.now + 300)
-    schedule.landed(one)
+    schedule.landed(one.way.lane)
     lane.retry(one, clock.now + 300)
     assert schedule.admit(10) == []
     assert schedule.wait() == pytest.approx(300)
-    schedule.landed(two)
+    schedule.landed(two.way.lane)
     lane.abandon("it failed")
     lane.retry(two, clock.now + 300)
     assert schedule.admit(10) == []
@@ -227,19 +227,19 @@ def test_a_stage_waits_for_the_one_before_and_its_retries(clock: Clock) -> None:
     schedule = schedule_of(clock, lane, other)
     first = [target for target in schedule.admit(10) if target.way is way]
     assert numbers(first) == [0, 1]
-    schedule.landed(first[0])
+    schedule.landed(first[0].way.lane)
     assert schedule.admit(10) == [], "one of the first stage is in flight"
-    schedule.landed(first[1])
+    schedule.landed(first[1].way.lane)
     lane.retry(first[1], clock.now + 1)
     assert schedule.admit(10) == [], "one of the first stage waits for its retry"
     assert schedule.wait() == pytest.approx(1)
     clock.now += 1
     assert schedule.admit(10) == [first[1]]
-    schedule.landed(first[1])
+    schedule.landed(first[1].way.lane)
     second = schedule.admit(10)
     assert numbers(second) == [10, 11]
     for target in second:
-        schedule.landed(target)
+        schedule.landed(target.way.lane)
     assert schedule.has_left()
     third = schedule.admit(1)
     assert numbers(third) in ([20], [21])
@@ -249,7 +249,7 @@ def test_what_is_left_is_known_at_the_end(clock: Clock) -> None:
     lane = lane_of("a", 2, concurrency=1)
     schedule = schedule_of(clock, lane)
     (first,) = schedule.admit(10)
-    schedule.landed(first)
+    schedule.landed(first.way.lane)
     assert schedule.has_left()
     lane.abandon("it failed")
     assert not schedule.has_left()
