@@ -299,8 +299,10 @@ def test_without_marks_bans_look_at_requests_and_it_is_said(
     with Varnish(origin=shop.address, vcl=peek, cli=True) as server, Visitor(server) as visitor:
         for page in ("/a", "/ab"):
             visitor.visit(page)
-        clear(by_cli(server), server, urls("/a"), conditions)
+        change = clear(by_cli(server), server, urls("/a"), conditions)
         assert visitor.finds("/a"), "this VCL marks nothing"
+        assert judged(change)[0] is StepOutcome.UNKNOWN
+        assert "puts no x-url and no x-host on what it stores" in change.warnings[0]
         change = clear(by_cli(server, match="request"), server, urls("/a"), conditions)
         assert not visitor.finds("/a")
         assert visitor.finds("/ab")

@@ -10,7 +10,7 @@ from cachekit.caches.base import Change, Conditions, Place, Status, on_nodes
 from cachekit.caches.varnish.asking import Asked, to_pages, to_site
 from cachekit.caches.varnish.bans import Headers, Vocabulary, Words, all_but
 from cachekit.caches.varnish.calls import Call, Calls, KindName, check_requests
-from cachekit.caches.varnish.clearing import put_bans
+from cachekit.caches.varnish.clearing import put_bans, without_marks
 from cachekit.caches.varnish.port import ManagementPort
 from cachekit.caches.varnish.presets import PRESETS, PresetName
 from cachekit.caches.varnish.purging import probe, send
@@ -88,7 +88,8 @@ class Varnish:
         """Ban or purge what the scope selects; Varnish's own words are the proof."""
         if port := self._port:
             with closing(port.open(place, conditions.deadline)) as cli:
-                return put_bans(cli, list(self._bans(scope, conditions)))
+                change = put_bans(cli, list(self._bans(scope, conditions)))
+                return without_marks(cli, change, self._marks(scope))
         asked = list(self._asked(scope, conditions))
         call = self._calls[scope.kind]
         return send(place, call, asked, conditions.site, conditions.deadline)
@@ -124,6 +125,12 @@ class Varnish:
     def _vocabulary(self) -> Vocabulary:
         separators = self.tag_separators or PRESETS[self.preset].separators
         return Vocabulary(headers=self.headers, separators=separators, match=self.match)
+
+    def _marks(self, scope: Scope) -> tuple[str, ...]:
+        """Name the headers that a VCL must add for a scope; others come from the application."""
+        by_page = scope.kind in (Kind.URL, Kind.URL_PREFIX, Kind.URL_REGEX)
+        headers = (self.headers.url, self.headers.host)
+        return headers if by_page and self.match == "object" else ()
 
     def _spares(self, scope: Scope, conditions: Conditions) -> bool:
         return self.spare_live and scope.kind is Kind.EVERYTHING and not conditions.force

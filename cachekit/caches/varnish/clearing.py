@@ -1,6 +1,8 @@
 """Bans through the management port, and what its answers come to."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from cachekit.caches.base import Change
 from cachekit.caches.varnish.cli import OK, UNKNOWN_COMMAND, Cli, Reply
@@ -23,6 +25,31 @@ def put_bans(cli: Cli, bans: Sequence[str]) -> Change:
         evidence=(evidence, f"{listed} in its list still to be worked off"),
         warnings=tuple(listed.warnings),
     )
+
+
+def without_marks(cli: Cli, change: Change, names: Collection[str]) -> Change:
+    """Take the proof away where the VCL puts no such headers on objects: the bans match none."""
+    vcl = _active_vcl(cli).lower() if names else ""
+    missing = [name for name in names if vcl and name.lower() not in vcl]
+    if not missing:
+        return change
+    warning = (
+        f"its VCL puts no {' and no '.join(missing)} on what it stores, so that the bans match"
+        " nothing; include cachekit.vcl, correct `headers`, or set `match: request`"
+    )
+    return replace(change, evidence=(), warnings=(*change.warnings, warning))
+
+
+def _active_vcl(cli: Cli) -> str:
+    """Read the VCL in use, with all that it includes; "" where that cannot be told."""
+    listed = cli.ask("vcl.list -j")
+    try:
+        rows = json.loads(listed.text) if listed.status == OK else []
+    except ValueError:  # before 6.6, and where a name is no ASCII
+        return ""
+    active = [row["name"] for row in rows if isinstance(row, dict) and row["status"] == "active"]
+    shown = cli.ask(f"vcl.show -v {active[0]}") if active else None
+    return shown.text if shown is not None and shown.status == OK else ""
 
 
 def command(ban: str) -> str:
