@@ -1,14 +1,18 @@
 """Key namespaces: one for each release, so that a switch of release needs no clear."""
 
 import hashlib
+from functools import lru_cache
 
 from cachekit.caches.base import Conditions
+from cachekit.model import shown
 from cachekit.scope import Kind, Scope
 
 PLACEHOLDER = "{release}"
 TOKEN_LENGTH = 12
+WHICH_RELEASE = "which release? set `release:`, or give --live"
 
 
+@lru_cache
 def release_token(release: str) -> str:
     """Make the short, key-safe token of a release id.
 
@@ -21,6 +25,22 @@ def release_token(release: str) -> str:
 def prefix_of(namespace: str, release: str) -> str:
     """Give what the keys of a release start with."""
     return namespace.replace(PLACEHOLDER, release_token(release))
+
+
+def stored_key(key: str, namespace: str, release: str) -> str:
+    """Give the key of a record as it is stored for the live release.
+
+    Raises ValueError for one outside of the namespace, or of a release that is not known.
+    """
+    if not release and PLACEHOLDER in key + namespace:
+        raise ValueError(WHICH_RELEASE)
+    stored = key.replace(PLACEHOLDER, release_token(release))
+    if not stored.startswith(prefix_of(namespace, release)):
+        raise ValueError(
+            f"the key {shown(key)} is outside of the namespace {namespace}; records name keys as"
+            " they are stored, and {release} in them is the live release"
+        )
+    return stored
 
 
 def fixed_part(namespace: str) -> str:

@@ -11,6 +11,7 @@ from cachekit.cli.options import (
     force_option,
     keep_going_option,
     release_option,
+    yes_option,
 )
 
 _SCOPES = (
@@ -32,7 +33,7 @@ def clear_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add all options of a clear."""
     options = (
         *_SCOPES,
-        click.option("--yes", "-y", is_flag=True, help="Do not ask."),
+        yes_option,
         force_option,
         keep_going_option,
         dry_run_option,

@@ -72,6 +72,7 @@ _ACTION_OPTIONS = (
 force_option = click.option(
     "--force", is_flag=True, help="Lift guards, and what protects releases."
 )
+yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would go; change nothing.")
 release_option = click.option(
     "--live", "release", help="The release that is live or about to be; default `release:`."

@@ -15,6 +15,7 @@ from cachekit.caches.namespace import (
     namespace_refusal,
     prefix_of,
     release_token,
+    stored_key,
 )
 from cachekit.caches.records import Record, parse_records, read_records
 from cachekit.deadline import Deadline
@@ -86,6 +87,17 @@ def test_keys_outside_of_the_namespace_are_refused(kind: Kind) -> None:
 def test_a_namespace_of_all_releases_keeps_none() -> None:
     scope = Scope(Kind.PREFIX, ("shop:",))
     assert namespace_refusal("shop:", scope, conditions(release="r42"), exclusive=False) == ""
+
+
+def test_a_record_s_key_is_stored_under_the_live_release_or_refused() -> None:
+    token = release_token("r42")
+    assert stored_key("shop:{release}:a", NAMESPACE, "r42") == f"shop:{token}:a"
+    assert stored_key("a", "", "") == "a"
+    for key, namespace in (("shop:{release}:a", NAMESPACE), ("a:{release}", ""), ("a", NAMESPACE)):
+        with pytest.raises(ValueError, match="which release"):
+            stored_key(key, namespace, "")
+    with pytest.raises(ValueError, match="the key blog:a is outside of the namespace"):
+        stored_key("blog:a", NAMESPACE, "r42")
 
 
 def test_a_token_is_what_php_computes() -> None:

@@ -9,7 +9,13 @@ from cachekit.caches.apc import changes
 from cachekit.caches.apc.call import Hook, Step, encoded
 from cachekit.caches.apc.reply import Master, UnprovenError
 from cachekit.caches.base import Change, Conditions, Filling, Place
-from cachekit.caches.namespace import PLACEHOLDER, prefix_of, release_token
+from cachekit.caches.namespace import (
+    PLACEHOLDER,
+    WHICH_RELEASE,
+    prefix_of,
+    release_token,
+    stored_key,
+)
 from cachekit.caches.records import parse_records, read_blocks
 from cachekit.deadline import Deadline
 from cachekit.errors import RefusedError, SourceError
@@ -62,7 +68,7 @@ class Storing:
     def store(self, hook: Hook, place: Place) -> Change:
         """Store all records, and look for every key. Raises CachekitError."""
         if PLACEHOLDER in self.namespace and not self.conditions.release:
-            raise RefusedError(place.name, "which release? set `release:`, or give --live")
+            raise RefusedError(place.name, WHICH_RELEASE)
         deadline = self.conditions.deadline
         done = [Change(found=0, stored=0, present=0, skipped=0, left=0)]
         for run in _runs(self._batches()):
@@ -81,6 +87,9 @@ class Storing:
 
     @property
     def _token(self) -> str:
+        """What records put for the release. Raises SourceError where that is not known."""
+        if not self.conditions.release:
+            raise SourceError(str(self.filling), WHICH_RELEASE)
         return release_token(self.conditions.release)
 
     def _batches(self) -> Iterator[Batch]:
@@ -130,13 +139,10 @@ class Storing:
         line, at = batch.lines.split(b"\n")[number], batch.first + number
         (record,) = parse_records([line], str(self.filling), at)
         where = f"{self.filling}:{at}"
-        key = record.key.replace(PLACEHOLDER, self._token)
-        if not key.startswith(self._prefix):
-            return SourceError(
-                where,
-                f"the key {shown(record.key)} is outside of the namespace {self.namespace}; records"
-                " name keys as they are stored, and {release} in them is the live release",
-            )
+        try:
+            stored_key(record.key, self.namespace, self.conditions.release)
+        except ValueError as error:
+            return SourceError(where, str(error))
         return SourceError(where, f"PHP cannot read this record: {shown(repr(line[:100]))}")
 
     def _check_expunges(self, master: Master) -> None:

@@ -21,7 +21,7 @@ from cachekit.caches.namespace import (
     literal_start,
     namespace_refusal,
     prefix_of,
-    release_token,
+    stored_key,
 )
 from cachekit.caches.records import read_records
 from cachekit.errors import RefusedError, UnexpectedReplyError
@@ -107,7 +107,7 @@ class Memcache:
         """Store records, or copies of a donor's items, on the servers where PHP looks for them."""
         if len(places) != len(self.servers):
             raise RefusedError(
-                ", ".join(place.name for place in places),
+                _names(places),
                 "keys are shared out among all its servers; prime them all, without --node",
             )
         tally = Tally()
@@ -177,13 +177,13 @@ class Memcache:
         if filling.kind == "donor":
             yield from self._copies(places, filling, conditions)
             return
-        prefix = prefix_of(self.namespace, conditions.release)
         encode = php_values.encode if self.encoding == "php" else php_values.encode_plain
-        token, now = release_token(conditions.release), time.time()
+        now = time.time()
         for record in read_records(filling, conditions.deadline):
-            key = record.key.replace(PLACEHOLDER, token)
-            if not key.startswith(prefix):
-                raise _outside(places, record.key, self.namespace)
+            try:
+                key = stored_key(record.key, self.namespace, conditions.release)
+            except ValueError as error:
+                raise RefusedError(_names(places), str(error)) from error
             value, flags = encode(record.value)
             yield Item(
                 _bytes(key),
@@ -212,7 +212,7 @@ class Memcache:
             return _bytes(
                 prefix_of(filling.donor.namespace, conditions.release)
             ), filling.donor_places
-        names = ", ".join(place.name for place in places)
+        names = _names(places)
         if PLACEHOLDER not in self.namespace:
             raise RefusedError(
                 names, f"no cache is called {filling.value}, and `namespace` is not per release"
@@ -251,12 +251,8 @@ class Memcache:
         return keys[:: max(1, len(keys) // _SAMPLE)]
 
 
-def _outside(places: Sequence[Place], key: str, namespace: str) -> RefusedError:
-    return RefusedError(
-        ", ".join(place.name for place in places),
-        f"the key {shown(key)} is outside of the namespace {namespace}; records name keys as they"
-        " are stored, and {release} in them is the live release",
-    )
+def _names(places: Sequence[Place]) -> str:
+    return ", ".join(place.name for place in places)
 
 
 def _read(

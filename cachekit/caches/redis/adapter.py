@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from cachekit.caches.base import Change, Conditions, Filling, Place, Status, Survey, at_servers
-from cachekit.caches.namespace import PLACEHOLDER, fixed_part, namespace_refusal, prefix_of
+from cachekit.caches.namespace import (
+    PLACEHOLDER,
+    WHICH_RELEASE,
+    fixed_part,
+    namespace_refusal,
+    prefix_of,
+)
 from cachekit.caches.redis.clearing import clear_keys, clear_selected, clear_tags
 from cachekit.caches.redis.connection import Access
 from cachekit.caches.redis.donor import Copies, sources
@@ -112,7 +118,7 @@ class Redis:
         """Store records, or copies of another redis or release."""
         (place,) = places
         if PLACEHOLDER in self.namespace and not conditions.release:
-            raise RefusedError(place.name, "which release? set `release:`, or give --live")
+            raise RefusedError(place.name, WHICH_RELEASE)
         tally = Tally()
         if filling.kind == "donor":
             self._copy(place, filling, conditions, tally)

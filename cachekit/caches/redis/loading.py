@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cachekit.caches.base import Conditions, Filling
-from cachekit.caches.namespace import PLACEHOLDER, prefix_of, release_token
+from cachekit.caches.namespace import stored_key
 from cachekit.caches.records import Record, read_records
 from cachekit.caches.redis.items import Item
 from cachekit.caches.redis.keyspace import wire
@@ -14,7 +14,6 @@ from cachekit.caches.redis.priming import Tally
 from cachekit.caches.redis.state import room
 from cachekit.caches.redis.store import Store
 from cachekit.errors import RefusedError
-from cachekit.model import shown
 from cachekit.quantities import format_bytes
 
 
@@ -22,16 +21,12 @@ def loaded(
     filling: Filling, namespace: str, conditions: Conditions, place: str, tally: Tally
 ) -> Iterator[Item]:
     """Read records as entries. Raises SourceError; RefusedError for one outside the namespace."""
-    prefix = prefix_of(namespace, conditions.release)
     with_flags = 0
     for record in read_records(filling, conditions.deadline):
-        key = record.key.replace(PLACEHOLDER, release_token(conditions.release))
-        if not key.startswith(prefix):
-            raise RefusedError(
-                place,
-                f"the key {shown(record.key)} is outside of the namespace {namespace};"
-                " records name keys as they are stored, {release} in them is the live release's",
-            )
+        try:
+            key = stored_key(record.key, namespace, conditions.release)
+        except ValueError as error:
+            raise RefusedError(place, str(error)) from error
         with_flags += bool(record.flags)
         yield Item(wire(key), "SET", (value_of(record),), _expiry(record))
     if with_flags:
