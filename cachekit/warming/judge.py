@@ -1,5 +1,6 @@
 """One response against what was expected of it: ok or not, hit or not, and every reason why."""
 
+import codecs
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -20,8 +21,14 @@ from cachekit.warming.verdicts import (
 
 MAX_HOPS = 10
 _HIT = Verdict.HIT
+_FROM_STORE = (Verdict.HIT, Verdict.STALE)
 _MUCH_FASTER = 4
 _DECODED_BYTES = 8 * 1024**2
+# As Python names them.
+_CODECS = re.compile(
+    r"utf-8(-sig)?|utf-16(-[bl]e)?|ascii|iso8859-\d+|cp125\d|koi8-[ru]"
+    r"|gbk|gb2312|gb18030|big5(hkscs)?|shift_jis|euc_jp|euc_kr|cp9(32|49|50)|iso2022_jp"
+)
 _LOGIN = re.compile(
     rb"(?i)[/?&=_-](log-?in|sign-?in|sso|auth|authenticate|session/new)(?=[/?&=._-]|$)"
 )
@@ -86,7 +93,7 @@ class Judge:
             return (response.fault.value,)
         way = target.way
         reasons = list(self._status_failures(target, response))
-        if way.personal and signal.verdict is Verdict.HIT:
+        if way.personal and signal.verdict in _FROM_STORE:
             reasons.append("leak")
         slowest = way.expect.max_time
         if self._judges_time and slowest is not None and response.seconds > slowest:
@@ -184,10 +191,17 @@ def decoded_text(body: bytes, head: bytes) -> str:
             body = _DECODERS[encoding](body)
     content_type = " ".join(header_values(head, "Content-Type"))
     charset = re.search(r"charset=\"?([\w.:-]+)", content_type)
+    return body.decode(_codec(charset[1]) if charset else "utf-8", "replace")
+
+
+@lru_cache(maxsize=256)
+def _codec(charset: str) -> str:
+    """Give the codec of a charset that pages have; others may take minutes, as punycode does."""
     try:
-        return body.decode(charset[1] if charset else "utf-8", "replace")
+        name = codecs.lookup(charset).name
     except LookupError:
-        return body.decode("utf-8", "replace")
+        return "utf-8"
+    return name if _CODECS.fullmatch(name) else "utf-8"
 
 
 def _gunzip(body: bytes) -> bytes:

@@ -106,10 +106,11 @@ def test_personal_pages_say_why_they_are_no_hit(header: str) -> None:
 
 
 @pytest.mark.parametrize("verifying", [False, True])
-def test_a_hit_of_a_personal_page_is_a_leak(verifying: bool) -> None:
-    done = judge("X-Cache: HIT", target=target_of(personal=True), verifying=verifying)
+@pytest.mark.parametrize("word", ["HIT", "STALE"])
+def test_a_personal_page_out_of_a_cache_is_a_leak(word: str, verifying: bool) -> None:
+    done = judge(f"X-Cache: {word}", target=target_of(personal=True), verifying=verifying)
     assert (done.ok, done.verdict, done.reasons) == (False, Verdict.ERROR, ("leak",))
-    assert done.detail == "x-cache: HIT"
+    assert done.detail == f"x-cache: {word}"
 
 
 # ---- status and faults
@@ -318,6 +319,12 @@ def test_bombs_are_inflated_to_a_bound(encoding: str) -> None:
         ("text/html", b"Gr\xf6\xdfe", "Gr\ufffd\ufffde"),
         ("text/html; charset=klingon", b"Gr", "Gr"),
         ("text/html; charset=base64", b"Gr", "Gr"),
+        ("text/html; charset=punycode", b"tda", "tda"),
+        ("text/html; charset=idna", b"xn--tda", "xn--tda"),
+        ("text/html; charset=Windows-1251", b"\xcc\xe8\xf0", "Мир"),
+        ("text/html; charset=latin1", b"Gr\xf6\xdfe", "Größe"),
+        ("text/html; charset=Shift_JIS", "東京".encode("shift_jis"), "東京"),
+        ("text/html; charset=GB2312", "北京".encode("gb2312"), "北京"),
         ("text/html; charset=utf-16", "Größe".encode("utf-16"), "Größe"),
     ],
 )
