@@ -150,15 +150,19 @@ class Required:
     def add(self, done: TargetDone) -> None:
         """Count one required target."""
         self.asked += done.pass_name == FILL
-        named = f"{shown_url(done.url)} on {done.node}"
         if not done.ok:
-            self.failed.add(named)
+            self.failed.add(_with_reason(done))
         elif (
             done.pass_name == VERIFY
             and done.asked.counts_for_hit
             and done.verdict is not Verdict.HIT
         ):
-            self.not_hit.add(f"{named} (no hit)")
+            self.not_hit.add(_with_reason(done, "no hit"))
+
+
+def _with_reason(done: TargetDone, *found: str) -> str:
+    why = ": ".join((*found, *done.reasons[:1]))
+    return f"{shown_url(done.url)} on {done.node} ({why})"
 
 
 class Tally:

@@ -152,13 +152,16 @@ def test_only_what_reports_may_name_is_notable() -> None:
 def test_required_targets() -> None:
     counts = Tally({"web1": ""}, 9, max_listed=9)
     counts.add([done_of(required=True)])
-    counts.add([done_of(required=True, ok=False, url=b"http://shop.example/bad")])
-    counts.add([done_of(required=True, pass_name=VERIFY, verdict=MISS)])
+    bad, missed = ("status-503", "marker"), ("set-cookie", "max-age-0")
+    counts.add([done_of(required=True, ok=False, reasons=bad, url=b"http://shop.example/bad")])
+    counts.add([done_of(required=True, pass_name=VERIFY, verdict=MISS, reasons=missed)])
     counts.add([done_of(required=True, pass_name=VERIFY, verdict=MISS, counts_for_hit=False)])
     counts.add([done_of(required=True, pass_name=VERIFY, verdict=HIT)])
     assert counts.required.asked == 2
-    assert counts.required.failed.listed() == ["http://shop.example/bad on web1"]
-    assert counts.required.not_hit.listed() == ["http://shop.example/page on web1 (no hit)"]
+    assert counts.required.failed.listed() == ["http://shop.example/bad on web1 (status-503)"]
+    assert counts.required.not_hit.listed() == [
+        "http://shop.example/page on web1 (no hit: set-cookie)"
+    ]
 
 
 def test_passes_are_kept_apart() -> None:
@@ -173,7 +176,8 @@ def test_only_a_few_required_urls_are_kept_by_name_however_many_fail() -> None:
     counts = Tally({"web1": "10.0.0.1"}, 100, max_listed=10)
     for number in range(100):
         url = f"http://shop.example/{number}".encode()
-        counts.add([done_of(url=url, ordinal=number, ok=False, verdict=ERROR, required=True)])
+        failed = done_of(url=url, ok=False, verdict=ERROR, required=True, reasons=("tls",))
+        counts.add([failed])
     listed = counts.required.failed.listed()
-    assert listed[0] == "http://shop.example/0 on web1"
+    assert listed[0] == "http://shop.example/0 on web1 (tls)"
     assert listed[5:] == ["and 95 more"]
