@@ -105,6 +105,19 @@ def _required_check(wrong: Sequence[str]) -> Check:
     )
 
 
+def doubts(gate: Gate, verify: PassResult, sample: Sample | None) -> Iterator[str]:
+    """Say where a threshold was met by the sample, and yet may not be by all."""
+    share = verify.hit_share
+    if gate.min_hit is None or sample is None or share is None:
+        return
+    met = gate.min_hit.go if share >= gate.min_hit.go else gate.min_hit.floor
+    if sample.low < met <= share:
+        yield (
+            f"the sample meets min_hit of {format_share(met)}, but proves only"
+            f" {format_share(sample.low)}: verify more, or all"
+        )
+
+
 def sample_of(share: Fraction, verify: PassResult) -> Sample | None:
     """Give the 95 % Wilson interval of a sampled hit rate (Wilson 1927); None unless sampled."""
     if not 0 < share < 1 or not verify.counted:

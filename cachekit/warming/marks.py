@@ -10,11 +10,12 @@ from cachekit.events import FILL, VERIFY, TargetDone
 class Marks:
     """`ok` in the fill pass, so that they are worth verifying; `before` in a run that is resumed.
 
-    Both by ordinal.
+    Both by ordinal. `name` is that of run and node: each samples other targets.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, name: str) -> None:
         self.ok = bytearray(size)
+        self._salt = hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=16).digest()
         self._before: dict[str, bytearray] = {}
 
     def add(self, alike: Sequence[TargetDone]) -> None:
@@ -47,10 +48,10 @@ class Marks:
 
     def _sampled(self, share: float) -> Callable[[int], bool]:
         """Choose evenly scattered ordinals, at least one, and the same when a run is resumed."""
-        limit = int(share * 2**32)
+        limit, salt = int(share * 2**32), self._salt
 
         def chosen(number: int) -> bool:
-            digest = hashlib.blake2b(number.to_bytes(8, "big"), digest_size=4).digest()
+            digest = hashlib.blake2b(number.to_bytes(8, "big"), digest_size=4, salt=salt).digest()
             return int.from_bytes(digest, "big") < limit
 
         if share < 1 and not any(map(chosen, compress(count(), self.ok))):

@@ -113,7 +113,7 @@ class _Run:
             {node.name: str(node.address) for node in plan.nodes}, plan.per_node, max_listed
         )
         size = len(plan.urls) * len(plan.variants)
-        self._marks = {node.name: Marks(size) for node in plan.nodes}
+        self._marks = {n.name: Marks(size, f"{record.name} {n.name}") for n in plan.nodes}
         self._classifier = Classifier(self._warm.verdicts)
         self._retries = Retries(self._warm.retries)
         self._alike: defaultdict[journal.Likeness, list[TargetDone]] = defaultdict(list)
@@ -254,6 +254,7 @@ class _Run:
         plan, tally, warm = self._plan, self._tally, self._warm
         nodes, total = tally.node_results(), tally.total()
         found = gate.checks(warm.gate, nodes, total, self._required_problems())
+        sample = gate.sample_of(warm.verify, total.verify)
         outcome = gate.outcome(found)
         ended_early = self._stop.reason if self._cut_short else ""
         if ended_early:
@@ -273,11 +274,11 @@ class _Run:
             variants=tuple(variant.name for variant in plan.variants if variant.name),
             targets=plan.targets,
             cuts=dict(plan.urls.cuts),
-            warnings=plan.warnings,
+            warnings=(*plan.warnings, *gate.doubts(warm.gate, total.verify, sample)),
             nodes=nodes,
             total=total,
             verify=warm.verify,
-            sample=gate.sample_of(warm.verify, total.verify),
+            sample=sample,
             checks=found,
             reasons=tally.reasons(),
             failures=tuple(tally.failures),

@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
 from tests.command import Cachekit
 from tests.servers.lying import LyingServer
 from tests.servers.memcached import Memcached
-from tests.servers.origin import Origin
+from tests.servers.origin import Origin, Page
 
 URL = "http://shop.example/"
 NOWHERE = "127.0.0.1:1"
@@ -322,3 +323,26 @@ def test_a_user_without_a_home_is_asked_for_a_state_directory() -> None:
         text=True,
     )
     assert "give --state-dir" in done.stdout, done.stderr
+
+
+def test_a_sample_is_another_on_each_node_and_tells_how_little_it_proves(
+    cachekit: Cachekit, origin: Origin
+) -> None:
+    urls = cachekit.write_list([f"{URL}{number}" for number in range(200)])
+    with Origin(host="127.0.0.2") as other:
+        for node in (origin, other):
+            node.default = lambda _: Page(headers={"X-Cache": "HIT"})
+        nodes = ("--node", origin.address, "--node", other.address)
+        done = cachekit.warm(
+            *("--list", str(urls), *nodes, "--format", "json"),
+            *("--verify", "sample:10%", "--min-hit", "99%"),
+        )
+        first, second = (
+            {target for target, count in Counter(node.targets()).items() if count == 2}
+            for node in (origin, other)
+        )
+    assert done.code == 0, done.stderr
+    assert first
+    assert second - first
+    (warning,) = done.report["warnings"]
+    assert warning.startswith("the sample meets min_hit of 99%, but proves only ")

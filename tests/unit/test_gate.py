@@ -7,7 +7,7 @@ import pytest
 
 from cachekit.results import Check, Latency, NodeResult, Outcome, PassResult
 from cachekit.settings import Gate, MaxTime, MinShare
-from cachekit.warming.gate import checks, outcome, sample_of, visitors_pass
+from cachekit.warming.gate import checks, doubts, outcome, sample_of, visitors_pass
 
 GO, DEGRADED, NO_GO = Outcome.GO, Outcome.DEGRADED, Outcome.NO_GO
 
@@ -164,3 +164,25 @@ def test_what_was_not_sampled_has_no_interval() -> None:
     assert sample_of(Fraction(1), counted) is None
     assert sample_of(Fraction(0), counted) is None
     assert sample_of(Fraction(1, 2), PassResult()) is None
+
+
+@pytest.mark.parametrize(
+    ("min_hit", "hits", "counted", "proves"),
+    [
+        (("95",), 22, 22, "the sample meets min_hit of 95%, but proves only 85.13%"),
+        (("95",), 2200, 2200, None),
+        (("99", "90"), 22, 22, "the sample meets min_hit of 99%, but proves only 85.13%"),
+        (("99", "90"), 95, 100, "the sample meets min_hit of 90%, but proves only 88.82%"),
+        (("99", "80"), 95, 100, None),
+        (("95",), 21, 23, None),
+        (None, 22, 22, None),
+    ],
+)
+def test_a_sample_too_small_to_prove_the_threshold_it_meets_is_told(
+    min_hit: tuple[str, ...] | None, hits: int, counted: int, proves: str | None
+) -> None:
+    verify = PassResult(hits=hits, counted=counted)
+    gate = Gate(min_hit=share(*min_hit) if min_hit else None)
+    found = list(doubts(gate, verify, sample_of(Fraction(1, 100), verify)))
+    assert found == ([f"{proves}: verify more, or all"] if proves else [])
+    assert not list(doubts(gate, verify, None)), "all were verified"
