@@ -4,10 +4,12 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
+from cachekit.errors import JournalError
 from cachekit.events import (
     FILL,
     VERIFY,
@@ -51,9 +53,10 @@ def warm(
 
     `state_dir` holds locks and journal. Raises ConfigError, SourceError, LockedError, JournalError.
     """
+    stop = Stop(settings.warm.budget)
     with tempfile.TemporaryDirectory(prefix="cachekit-") as scratch:
-        plan = plan_warm(settings, lists=lists, spool=Path(scratch) / "urls")
-        return run_warm(plan, state_dir, listeners=listeners)
+        plan = plan_warm(settings, lists=lists, spool=Path(scratch) / "urls", stop=stop)
+        return run_warm(plan, state_dir, stop=stop, listeners=listeners)
 
 
 def run_warm(
@@ -128,8 +131,14 @@ class _Run:
         if self._warm.verify and not self._cut_short:
             self._pass(VERIFY)
         report = self._report(time.monotonic() - began)
-        if not report.ended_early:
+        return report if report.ended_early else self._finished(report)
+
+    def _finished(self, report: WarmReport) -> WarmReport:
+        """Mark the run as complete; what was found stands, whether or not that can be recorded."""
+        try:
             self._record.finish(report.outcome)
+        except JournalError as error:
+            return replace(report, warnings=(*report.warnings, str(error)))
         return report
 
     def _replay_journal(self) -> None:
@@ -220,7 +229,12 @@ class _Run:
             self._count(alike)
             self._record.add(alike)
         self._alike.clear()
-        self._record.flush()
+        try:
+            self._record.flush()
+        except JournalError as error:
+            # What is not recorded would be asked again: end in order, with a report.
+            if not self._stop.reason:
+                self._stop.request(str(error))
 
     def _tell(self, event: Event) -> None:
         for listener in self._listeners:
