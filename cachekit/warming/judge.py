@@ -17,6 +17,7 @@ from cachekit.warming.verdicts import (
     Signal,
     header_values,
     reasons_not_hit,
+    shortened,
 )
 
 MAX_HOPS = 10
@@ -160,7 +161,7 @@ def _failure_detail(response: Response, signal: Signal) -> str:
     if response.fault is not None:
         return response.detail
     if response.redirect_url:
-        return f"Location: {shown_url(response.redirect_url)}"
+        return shortened(f"Location: {shown_url(response.redirect_url)}")
     return signal.shown
 
 

@@ -14,6 +14,7 @@ from cachekit.model import Verdict
 from cachekit.settings import VerdictRule
 
 _MEMO_SIZE = 1000
+_SHOWN = 300
 _NEVER_STORED = {"private", "no-store", "no-cache"}
 # Ends at the end of the value too: a header may be hostile, and this must stay linear.
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)')
@@ -166,13 +167,18 @@ class Classifier:
         for header, pattern, rule in self._rules:
             for name, value in headers:
                 if name == header and pattern.search(value):
-                    return Signal(rule.verdict, f"{name}: {value}", rule.reason or "")
+                    return Signal(rule.verdict, shortened(f"{name}: {value}"), rule.reason or "")
         for name, read in _READERS.items():
             joined = ", ".join(value for found_name, value in headers if found_name == name)
             if joined and (verdict := read(joined)) is not Verdict.UNKNOWN:
-                return Signal(verdict, f"{name}: {joined}")
+                return Signal(verdict, shortened(f"{name}: {joined}"))
         name, value = headers[0]
-        return Signal(Verdict.UNKNOWN, f"{name}: {value}", "signal-not-understood")
+        return Signal(Verdict.UNKNOWN, shortened(f"{name}: {value}"), "signal-not-understood")
+
+
+def shortened(evidence: str) -> str:
+    """Cut what a node said to what a report has room for: it may be endless."""
+    return evidence if len(evidence) <= _SHOWN else f"{evidence[: _SHOWN - 3]}..."
 
 
 def _any_of(names: Iterable[str]) -> bytes:

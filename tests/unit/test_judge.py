@@ -113,6 +113,20 @@ def test_a_personal_page_out_of_a_cache_is_a_leak(word: str, verifying: bool) ->
     assert done.detail == f"x-cache: {word}"
 
 
+@pytest.mark.parametrize(
+    ("header", "redirect_url"),
+    [
+        ("X-Cache: HIT, " + "A" * 60_000, b""),
+        ("X-Cache: " + "A" * 60_000, b""),
+        ("X-Cache: HIT", b"http://elsewhere.example/" + b"A" * 60_000),
+    ],
+)
+def test_evidence_is_cut_to_what_a_report_has_room_for(header: str, redirect_url: bytes) -> None:
+    done = judge(header, status=500, redirect_url=redirect_url)
+    assert len(done.detail) == 300
+    assert done.detail.endswith("AAA...")
+
+
 # ---- status and faults
 
 
