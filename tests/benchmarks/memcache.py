@@ -12,8 +12,9 @@ from statistics import median
 from cachekit.caches.base import Conditions, Filling
 from cachekit.caches.memcache import Memcache
 from cachekit.caches.memcache.connection import Connection
-from cachekit.caches.memcache.priming import BATCH_ITEMS, Item, Shelf, Tally
+from cachekit.caches.memcache.priming import BATCH_ITEMS, Item, Shelf
 from cachekit.caches.namespace import prefix_of
+from cachekit.caches.tally import Tally
 from cachekit.deadline import Deadline
 from cachekit.model import parse_address
 from cachekit.scope import Kind, Scope
@@ -155,7 +156,7 @@ def _verify(stand: Stand) -> tuple[float, float]:
     (place,) = stand.cache.places({})
     with closing(Connection(place, stand.conditions.deadline)) as connection:
         tally = Tally()
-        shelf = Shelf(connection, tally, overwrite=False, for_php=True)
+        shelf = Shelf(connection, tally)
 
         def ours() -> None:
             for batch in _batches(items):

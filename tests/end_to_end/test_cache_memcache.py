@@ -18,6 +18,7 @@ from cachekit.caches.namespace import prefix_of
 from cachekit.errors import CachekitError, RefusedError, SourceError, UnreachableError
 from cachekit.lock import locked_one
 from cachekit.model import parse_address
+from cachekit.outcomes import StepOutcome, judged
 from cachekit.scope import EVERYTHING, Kind, Scope
 from tests.servers import php
 from tests.servers.memcached import Memcached
@@ -404,6 +405,29 @@ def test_a_dead_server_and_a_missing_file_are_named(
     server.kill()
     with pytest.raises(UnreachableError, match=server.address.replace(".", r"\.")):
         prime(cache_of(server), Filling(kind="donor", value="r41"), conditions)
+
+
+def test_by_force_a_prime_goes_on_and_tells_what_was_evicted(
+    conditions: Conditions, tmp_path: Path
+) -> None:
+    with Memcached(megabytes=8) as server:
+        lines = [{"key": key(n), "value": "x" * 10_000} for n in range(1500)]
+        forced = replace(conditions, force=True)
+        change = prime(cache_of(server), records(tmp_path, *lines), forced)
+        assert change.found == 1500
+        assert judged(change)[0] is StepOutcome.UNKNOWN
+        assert "entries were evicted meanwhile" in change.warnings[-1]
+
+
+def test_a_server_that_does_not_list_its_keys_is_primed_all_the_same(
+    conditions: Conditions, tmp_path: Path
+) -> None:
+    with Memcached(arguments=("-X",)) as server:
+        change = prime(
+            cache_of(server), records(tmp_path, {"key": key("a"), "value": 1}), conditions
+        )
+        assert (change.stored, change.left) == (1, 0)
+        assert "the rollback release was not looked after" in change.warnings[0]
 
 
 def test_a_copy_needs_two_releases(server: Memcached, conditions: Conditions) -> None:

@@ -12,9 +12,10 @@ from typing import ClassVar, Literal
 
 from cachekit.caches.base import Change, Conditions, Filling, Place, Status, Survey, at_servers
 from cachekit.caches.memcache import crawler, php_values
-from cachekit.caches.memcache.connection import WRITE_BATCH_BYTES, Connection, wire_key
+from cachekit.caches.memcache.connection import Connection, wire_key
+from cachekit.caches.memcache.keys import clear_keys, delete, flush, present
 from cachekit.caches.memcache.placement import Distribution, KeyHash, Placement, placement
-from cachekit.caches.memcache.priming import Item, Shelf, Tally, changed, fill
+from cachekit.caches.memcache.priming import Item, Shelf, check_room, fill, lost
 from cachekit.caches.memcache.state import status_of
 from cachekit.caches.namespace import (
     PLACEHOLDER,
@@ -24,9 +25,10 @@ from cachekit.caches.namespace import (
     stored_key,
 )
 from cachekit.caches.records import read_records
-from cachekit.errors import RefusedError, UnexpectedReplyError
+from cachekit.caches.tally import Tally
+from cachekit.errors import RefusedError
 from cachekit.model import Node, NodeAddress, shown
-from cachekit.quantities import OneOrMore, Share, format_bytes
+from cachekit.quantities import OneOrMore, Share
 from cachekit.scope import Kind, Scope
 
 _ROUNDS = 3
@@ -83,16 +85,16 @@ class Memcache:
         """Delete what the scope selects, and look again until nothing of it is left."""
         with closing(Connection(place, conditions.deadline)) as connection:
             if scope.kind is Kind.KEY:
-                return _clear_keys(connection, [_bytes(key) for key in scope.values])
+                return clear_keys(connection, [_bytes(key) for key in scope.values])
             if scope.kind is Kind.EVERYTHING:
-                return _flush(connection, conditions)
+                return flush(connection, conditions)
             return self._clear_listed(connection, scope, conditions)
 
     def survey(self, place: Place, scope: Scope, conditions: Conditions) -> Survey:
         """Count what the scope selects."""
         with closing(Connection(place, conditions.deadline)) as connection:
             if scope.kind is Kind.KEY:
-                there = _present(connection, [_bytes(key) for key in scope.values])
+                there = present(connection, [_bytes(key) for key in scope.values])
                 total = connection.number("curr_items")
                 return Survey(found=len(there), total=total, examples=_shown(there))
             keys, total = self._selected(connection, scope, conditions)
@@ -116,23 +118,29 @@ class Memcache:
                 opened.enter_context(closing(Connection(place, conditions.deadline)))
                 for place in places
             ]
-            kept = [self._sample(connection, conditions) for connection in connections]
-            for_php = self.encoding == "php"
+            kept = [self._sample(connection, conditions, tally) for connection in connections]
             shelves = [
-                Shelf(each, tally, overwrite=self.overwrite, for_php=for_php)
+                Shelf(
+                    each,
+                    tally,
+                    overwrite=self.overwrite,
+                    for_php=self.encoding == "php",
+                    force=conditions.force,
+                )
                 for each in connections
             ]
             items = self._items(places, filling, conditions)
             if not conditions.force:
                 self._check_room(places, connections, filling, conditions)
             fill(items, shelves, self._placement(conditions), tally)
-            return changed(tally, _lost(connections, kept))
+            tally.notes += lost(connections, kept)
+        return tally.change()
 
     def _clear_listed(self, connection: Connection, scope: Scope, conditions: Conditions) -> Change:
         keys, _ = self._selected(connection, scope, conditions)
         found, removed = len(keys), 0
         for _ in range(_ROUNDS):
-            removed += _delete(connection, keys)
+            removed += delete(connection, keys)
             keys, _ = self._selected(connection, scope, conditions)
             if not keys:
                 break
@@ -240,14 +248,18 @@ class Memcache:
             for place in donor_places:
                 with closing(Connection(place, conditions.deadline)) as connection:
                     size += crawler.size_of(connection, source, conditions)
-        _check_room(connections, size)
+        check_room(connections, size)
 
-    def _sample(self, connection: Connection, conditions: Conditions) -> list[bytes]:
+    def _sample(self, connection: Connection, conditions: Conditions, tally: Tally) -> list[bytes]:
         """Choose keys of the rollback release, to see that priming does not push them out."""
         if PLACEHOLDER not in self.namespace or not conditions.previous:
             return []
         prefix = _bytes(prefix_of(self.namespace, conditions.previous))
-        keys, _ = crawler.keys_and_total(connection, prefix, conditions)
+        try:
+            keys, _ = crawler.keys_and_total(connection, prefix, conditions)
+        except RefusedError as error:
+            tally.notes.append(f"the rollback release was not looked after: {error}")
+            return []
         return keys[:: max(1, len(keys) // _SAMPLE)]
 
 
@@ -265,71 +277,6 @@ def _read(
         left = None if ttl == b"t-1" else float(ttl[1:])
         plain = base64.b64decode(key[1:]) if is_binary else key[1:]
         yield Item(target + plain[len(source) :], value, int(flags[1:]), left)
-
-
-def _flush(connection: Connection, conditions: Conditions) -> Change:
-    """Make everything invisible at once, and ask for what was there."""
-    try:
-        keys, _ = crawler.keys_and_total(connection, b"", conditions)
-    except RefusedError:
-        connection.flush_all()
-        return Change(evidence=("memcached says OK to flush_all; it does not list its keys",))
-    connection.flush_all()
-    left = len(_present(connection, keys))
-    evidence = f"each of {len(keys):,} keys asked for after flush_all: {left:,} there"
-    return Change(found=len(keys), removed=len(keys) - left, left=left, evidence=(evidence,))
-
-
-def _clear_keys(connection: Connection, keys: Sequence[bytes]) -> Change:
-    removed = _delete(connection, keys)
-    left = len(_present(connection, keys))
-    return Change(found=removed, removed=removed, left=left, evidence=(f"{left} there afterwards",))
-
-
-def _delete(connection: Connection, keys: Sequence[bytes]) -> int:
-    """Delete keys; count those that were there."""
-    commands = [b"md %b q%b\r\n" % wire_key(key) for key in keys]
-    missing = 0
-    for lines in connection.ask(commands, batch_bytes=WRITE_BATCH_BYTES):
-        missing += lines.count(b"NF")
-        if wrong := [line for line in lines if line != b"NF"]:
-            raise UnexpectedReplyError(connection.place, f"memcached says: {wrong[0][:80]!r}")
-    return len(keys) - missing
-
-
-def _present(connection: Connection, keys: Sequence[bytes]) -> list[bytes]:
-    """Tell which of the keys are there."""
-    commands = [
-        b"mg %b O%d%b q\r\n" % (wired, number, flag)
-        for number, (wired, flag) in enumerate(map(wire_key, keys))
-    ]
-    replies = connection.ask(commands, batch_bytes=WRITE_BATCH_BYTES)
-    return [keys[int(line.rpartition(b"O")[2].split()[0])] for lines in replies for line in lines]
-
-
-def _lost(connections: Sequence[Connection], kept: Sequence[list[bytes]]) -> list[str]:
-    warnings = []
-    for connection, keys in zip(connections, kept, strict=True):
-        if lost := len(keys) - len(_present(connection, keys)):
-            warnings.append(
-                f"{connection.place}: {lost} of {len(keys)} sampled keys of the rollback release"
-                " are gone"
-            )
-    return warnings
-
-
-def _check_room(connections: Sequence[Connection], size: int) -> None:
-    """Refuse what would push other entries out. Raises RefusedError."""
-    room = 0
-    for connection in connections:
-        stats = connection.stats()
-        room += max(0, int(stats["limit_maxbytes"]) - int(stats["bytes"]))
-    if size > room:
-        raise RefusedError(
-            ", ".join(connection.place for connection in connections),
-            f"about {format_bytes(size)} would go into {format_bytes(room)} of room and push out"
-            " what is there, the rollback release first; --force primes all the same",
-        )
 
 
 def _size_of(path: str) -> int:

@@ -2,18 +2,16 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from cachekit.caches.base import Change
 from cachekit.caches.memcache.connection import MAX_KEY, WRITE_BATCH_BYTES, Connection
+from cachekit.caches.memcache.keys import present
+from cachekit.caches.tally import Tally
 from cachekit.errors import RefusedError
-from cachekit.model import shown
 from cachekit.quantities import format_bytes
 
 BATCH_ITEMS = 1000
-_NAMED = 5
 _LONGEST_RELATIVE_TTL = 30 * 86400
 # What an item takes beside key and value, at most; the server's limit includes it.
 _HEADER_BYTES = 64
@@ -32,32 +30,21 @@ class Item(NamedTuple):
     ttl: float | None
 
 
-@dataclass(kw_only=True)
-class Tally:
-    """What became of the items so far; `problems` names some of those that are not there."""
-
-    found: int = 0
-    stored: int = 0
-    present: int = 0
-    skipped: int = 0
-    left: int = 0
-    problems: list[str] = field(default_factory=list)
-
-    def fail(self, key: bytes, reason: str) -> None:
-        """Count an item that is not there afterwards."""
-        self.left += 1
-        if len(self.problems) < _NAMED:
-            self.problems.append(f"{shown(key.decode('utf-8', 'backslashreplace'))}: {reason}")
-
-
 class Shelf:
     """One server while it is filled."""
 
     def __init__(
-        self, connection: Connection, tally: Tally, *, overwrite: bool, for_php: bool
+        self,
+        connection: Connection,
+        tally: Tally,
+        *,
+        overwrite: bool = False,
+        for_php: bool = True,
+        force: bool = False,
     ) -> None:
         self._connection = connection
         self._tally = tally
+        self._force = force
         self._unfit_bytes = _NOT_GRAPHIC if for_php else _BLANK
         self._mode = b"MS" if overwrite else b"ME"
         self._max_item = connection.number("item_size_max", "settings")
@@ -83,21 +70,21 @@ class Shelf:
         batch, self._batch, self._size = self._batch, [], 0
         if not batch:
             return
-        present = self._write(batch)
-        self._verify(batch, present)
+        self._verify(batch, self._write(batch))
         self._batches += 1
         if self._batches % _WATCH_EVERY == 0:
             self.watch()
 
-    def watch(self) -> None:
-        """Raise RefusedError if the server threw entries out since the start."""
+    def watch(self) -> int:
+        """Count what the server threw out since the start. Raises RefusedError, unless forced."""
         evicted = self._connection.number("evictions") - self._evictions
-        if evicted:
+        if evicted and not self._force:
             raise RefusedError(
                 self._connection.place,
                 f"it is full: {evicted:,} entries were evicted while {self._tally.stored:,} were"
-                " stored, and the rest was not; give it more memory or prime less",
+                " stored, and the rest was not; give it more memory or prime less, or --force",
             )
+        return evicted
 
     def _unfit(self, item: Item) -> str:
         if len(item.key) > MAX_KEY:
@@ -116,10 +103,10 @@ class Shelf:
             % (key, len(value), _exptime(ttl, clock), flags, self._mode, number, value)
             for number, (key, value, flags, ttl) in enumerate(batch)
         ]
-        present = set()
+        there = set()
         for replies in self._connection.ask(commands, batch_bytes=2 * WRITE_BATCH_BYTES):
-            present |= {int(reply[4:]) for reply in replies if reply.startswith(b"NS O")}
-        return present
+            there |= {int(reply[4:]) for reply in replies if reply.startswith(b"NS O")}
+        return there
 
     def _server_time(self, batch: Sequence[Item]) -> int:
         """Give the server's clock, by which it reads what is over 30 days."""
@@ -127,7 +114,7 @@ class Shelf:
             return self._connection.number("time")
         return 0
 
-    def _verify(self, batch: Sequence[Item], present: set[int]) -> None:
+    def _verify(self, batch: Sequence[Item], there: set[int]) -> None:
         """Look every item up: there with its size and flags, or there since before."""
         commands = [b"mg %b s f O%d q\r\n" % (item.key, n) for n, item in enumerate(batch)]
         wanted = [
@@ -139,20 +126,20 @@ class Shelf:
             for reply in lines
         ]
         tally = self._tally
-        tally.present += len(present)
-        tally.stored += len(batch) - len(present)
+        tally.present += len(there)
+        tally.stored += len(batch) - len(there)
         if replies != wanted:
-            self._count_missing(batch, present, replies, wanted)
+            self._count_missing(batch, there, replies, wanted)
 
     def _count_missing(
-        self, batch: Sequence[Item], present: set[int], replies: list[bytes], wanted: list[bytes]
+        self, batch: Sequence[Item], there: set[int], replies: list[bytes], wanted: list[bytes]
     ) -> None:
         found = {int(reply.rpartition(b"O")[2]): reply for reply in replies}
         for number, item in enumerate(batch):
             reply = found.get(number)
-            if reply == wanted[number] or (number in present and reply):
+            if reply == wanted[number] or (number in there and reply):
                 continue
-            if number in present:
+            if number in there:
                 self._tally.present -= 1
                 self._tally.fail(item.key, "was there and went away meanwhile")
             else:
@@ -170,20 +157,31 @@ def fill(
         shelves[place_of(item.key)].put(item)
     for shelf in shelves:
         shelf.flush()
-        shelf.watch()
+        tally.evicted += shelf.watch()
 
 
-def changed(tally: Tally, warnings: Sequence[str]) -> Change:
-    """Give what was done as a change, with what proves it."""
-    return Change(
-        found=tally.found,
-        stored=tally.stored,
-        present=tally.present,
-        skipped=tally.skipped,
-        left=tally.left,
-        evidence=(f"{tally.stored + tally.present:,} looked up afterwards; nothing was evicted",),
-        warnings=(*tally.problems, *warnings),
-    )
+def check_room(connections: Sequence[Connection], size: int) -> None:
+    """Refuse what would push other entries out. Raises RefusedError."""
+    room = 0
+    for connection in connections:
+        stats = connection.stats()
+        room += max(0, int(stats["limit_maxbytes"]) - int(stats["bytes"]))
+    if size > room:
+        raise RefusedError(
+            ", ".join(connection.place for connection in connections),
+            f"about {format_bytes(size)} would go into {format_bytes(room)} of room and push out"
+            " what is there, the rollback release first; --force primes all the same",
+        )
+
+
+def lost(connections: Sequence[Connection], kept: Sequence[list[bytes]]) -> Iterator[str]:
+    """Say where sampled keys of the rollback release are gone."""
+    for connection, keys in zip(connections, kept, strict=True):
+        if gone := len(keys) - len(present(connection, keys)):
+            yield (
+                f"{connection.place}: {gone} of {len(keys)} sampled keys of the rollback release"
+                " are gone"
+            )
 
 
 def _exptime(ttl: float | None, clock: int) -> int:

@@ -19,11 +19,12 @@ from cachekit.caches.redis.connection import Access
 from cachekit.caches.redis.donor import Copies, sources
 from cachekit.caches.redis.keyspace import listed, selection_of, text, total, wire
 from cachekit.caches.redis.loading import check_room, loaded, size_of_file
-from cachekit.caches.redis.priming import Tally, fill
+from cachekit.caches.redis.priming import fill
 from cachekit.caches.redis.reading import Rewrite
 from cachekit.caches.redis.state import status_of
 from cachekit.caches.redis.store import Store, infos, opened
 from cachekit.caches.redis.tags import TagSet
+from cachekit.caches.tally import Tally
 from cachekit.deadline import Deadline
 from cachekit.errors import RefusedError
 from cachekit.model import Node, NodeAddress, shown

@@ -7,9 +7,9 @@ from cachekit.caches.base import Filling, Place
 from cachekit.caches.redis.connection import Connection
 from cachekit.caches.redis.items import Item
 from cachekit.caches.redis.keyspace import listed_at, prefixed
-from cachekit.caches.redis.priming import Tally
 from cachekit.caches.redis.reading import Rewrite, dumped, read_by_type
 from cachekit.caches.redis.store import Store
+from cachekit.caches.tally import Tally
 from cachekit.errors import RefusedError
 from cachekit.model import Address
 

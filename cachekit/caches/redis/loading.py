@@ -10,9 +10,9 @@ from cachekit.caches.namespace import stored_key
 from cachekit.caches.records import Record, read_records
 from cachekit.caches.redis.items import Item
 from cachekit.caches.redis.keyspace import wire
-from cachekit.caches.redis.priming import Tally
 from cachekit.caches.redis.state import room
 from cachekit.caches.redis.store import Store
+from cachekit.caches.tally import Tally
 from cachekit.errors import RefusedError
 from cachekit.quantities import format_bytes
 

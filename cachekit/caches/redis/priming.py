@@ -1,64 +1,25 @@
 """Storing many entries, each batch looked up afterwards."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import hiredis
 
-from cachekit.caches.base import Change
 from cachekit.caches.redis.connection import Connection
 from cachekit.caches.redis.items import Item, Writer, now_ms
 from cachekit.caches.redis.replies import Reply
 from cachekit.caches.redis.state import number
 from cachekit.caches.redis.store import Store
+from cachekit.caches.tally import Tally
 from cachekit.errors import RefusedError
 from cachekit.model import shown
 
 _BATCH_ITEMS = 500
 _BATCH_BYTES = 512 * 1024
 _WATCH_EVERY = 20
-_NAMED = 5
 _TTL_TOLERANCE_MS = 2000
 _GONE = -2
 # What is wrong with one entry; anything else is wrong with all of them.
 _OF_ONE = ("ERR", "MOVED", "ASK", "TRYAGAIN", "CROSSSLOT", "WRONGTYPE")
-
-
-@dataclass(kw_only=True)
-class Tally:
-    """What became of the entries so far; `problems` names some of those that are not there."""
-
-    found: int = 0
-    stored: int = 0
-    present: int = 0
-    skipped: int = 0
-    left: int = 0
-    evicted: int = 0
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def fail(self, key: bytes, reason: str) -> None:
-        """Count an entry that is not there afterwards."""
-        self.left += 1
-        if len(self.problems) < _NAMED:
-            name = shown(key.decode("utf-8", "backslashreplace"))
-            self.problems.append(f"{name}: {reason}")
-
-    def change(self) -> Change:
-        """Give what was done, with what proves it."""
-        looked_up = f"{self.stored + self.present:,} looked up after each batch"
-        evicted = "; nothing was evicted"
-        if self.evicted:
-            evicted = f"; {self.evicted:,} entries were evicted, perhaps some of these"
-        return Change(
-            found=self.found,
-            stored=self.stored,
-            present=self.present,
-            skipped=self.skipped,
-            left=self.left,
-            evidence=(looked_up + evicted,),
-            warnings=(*self.problems, *self.notes),
-        )
 
 
 class Shelf:

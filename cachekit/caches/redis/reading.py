@@ -7,8 +7,8 @@ import hiredis
 
 from cachekit.caches.redis.connection import Connection
 from cachekit.caches.redis.items import How, Item, now_ms, skew_ms
-from cachekit.caches.redis.priming import Tally
 from cachekit.caches.redis.replies import Command, Reply
+from cachekit.caches.tally import Tally
 
 _FEW = 50
 _MANY = 500

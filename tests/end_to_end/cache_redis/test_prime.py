@@ -309,4 +309,4 @@ def test_force_primes_a_server_that_evicts_and_says_so(
     with small("allkeys-lru") as target:
         change = prime(cache_of(target), loader(3000, 2000), forced)
         assert change.stored
-        assert "entries were evicted, perhaps some of these" in change.evidence[0]
+        assert "entries were evicted meanwhile, perhaps some of these" in change.warnings[-1]

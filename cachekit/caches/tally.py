@@ -1,0 +1,47 @@
+"""What became of the entries that a prime stores, for every cache that takes keys."""
+
+from dataclasses import dataclass, field, replace
+
+from cachekit.caches.base import Change
+from cachekit.model import shown
+
+_NAMED = 5
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What became of the entries so far; `problems` names some of those that are not there."""
+
+    found: int = 0
+    stored: int = 0
+    present: int = 0
+    skipped: int = 0
+    left: int = 0
+    evicted: int = 0
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def fail(self, key: bytes, reason: str) -> None:
+        """Count an entry that is not there afterwards."""
+        self.left += 1
+        if len(self.problems) < _NAMED:
+            name = shown(key.decode("utf-8", "backslashreplace"))
+            self.problems.append(f"{name}: {reason}")
+
+    def change(self) -> Change:
+        """Give what was done, with what proves it: nothing does, once entries were evicted."""
+        change = Change(
+            found=self.found,
+            stored=self.stored,
+            present=self.present,
+            skipped=self.skipped,
+            left=self.left,
+            evidence=(f"{self.stored + self.present:,} looked up after each batch",),
+            warnings=(*self.problems, *self.notes),
+        )
+        if not self.evicted:
+            return replace(change, evidence=(*change.evidence, "nothing was evicted"))
+        evicted = f"{self.evicted:,} entries were evicted meanwhile, perhaps some of these"
+        return replace(
+            change, left=self.left or None, evidence=(), warnings=(*change.warnings, evicted)
+        )
