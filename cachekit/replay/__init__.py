@@ -17,6 +17,7 @@ from cachekit.replay.exchange import (
     Response,
     Route,
     Terms,
+    place_of,
     public_route,
     route_to,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "Response",
     "Route",
     "Terms",
+    "place_of",
     "public_route",
     "replay",
     "route_to",

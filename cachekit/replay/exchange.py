@@ -168,6 +168,15 @@ def route_to(node: Node, site: Site) -> Route:
     return Route(connect_to=tuple(entries), proxy_protocol=node.proxy_protocol)
 
 
+def place_of(node: Node, site: Site) -> str:
+    """Name where that route leads for the site itself: one name, however the node is written."""
+    address = node.address
+    if address.unix_path:
+        return str(address)
+    port = node.ports.get(site.scheme) or address.port or site.port
+    return f"{address.host.lower()}:{port}"
+
+
 def public_route() -> Route:
     """Reach the public name as anybody would."""
     return Route()

@@ -10,9 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from cachekit.errors import ConfigError
+from cachekit.errors import ConfigError, Problem
 from cachekit.model import PLAIN, Node, Site, Traits, Variant, shown, shown_url
-from cachekit.replay import Terms, public_route, route_to
+from cachekit.replay import Terms, place_of, public_route, route_to
 from cachekit.results import PlanFacts
 from cachekit.settings import Settings, WarmList, WarmSettings
 from cachekit.sources.base import Surroundings
@@ -122,6 +122,7 @@ def plan_warm(  # noqa: PLR0913 - what can be chosen of the settings
         raise ConfigError(
             "no list of URLs: name some under `warmlists:` or with --url, --list, --sitemap"
         )
+    refuse_twins(chosen_nodes, site)
     chosen_variants = tuple(_chosen(settings.warm.variants, variants, "variant").values())
     surroundings = Surroundings(
         site=site,
@@ -141,6 +142,23 @@ def plan_warm(  # noqa: PLR0913 - what can be chosen of the settings
         per_node=sum(count for _, count in counted),
         required=sum(count for traits, count in counted if traits.required),
     )
+
+
+def refuse_twins(nodes: Sequence[Node], site: Site) -> None:
+    """Raise ConfigError for nodes that are one place under several names: it would be asked twice.
+
+    Names are not resolved: a host by name and by address are two places.
+    """
+    names: dict[str, list[str]] = {}
+    for node in nodes:
+        names.setdefault(place_of(node, site), []).append(node.name)
+    twins = [
+        Problem("nodes", f"{' and '.join(same)} are one place, {place}; name it once")
+        for place, same in names.items()
+        if len(same) > 1
+    ]
+    if twins:
+        raise ConfigError(twins)
 
 
 def applicable(variants: Sequence[Variant], traits: Traits) -> list[Variant]:

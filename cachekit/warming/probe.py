@@ -7,7 +7,7 @@ from cachekit.quantities import format_seconds
 from cachekit.replay import Batch, Manner, Request, Response, replay, route_to
 from cachekit.results import Probe
 from cachekit.settings import Settings
-from cachekit.warming.plan import header_lines, terms_of
+from cachekit.warming.plan import header_lines, refuse_twins, terms_of
 from cachekit.warming.soundness import refuse_unsound
 from cachekit.warming.verdicts import NO_SIGNAL, Classifier
 
@@ -19,6 +19,7 @@ def probe(settings: Settings, nodes: Sequence[Node]) -> list[Probe]:
     """
     refuse_unsound(settings, settings.warmlists)
     site = Site(settings.site, tuple(settings.allow_hosts))
+    refuse_twins(nodes, site)
     headers = header_lines(settings, Variant(name=""), PLAIN)
     manners = {Manner(route_to(node, site), headers): node for node in nodes}
     first_page = site.absolute(b"/")

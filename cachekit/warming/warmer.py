@@ -23,7 +23,7 @@ from cachekit.events import (
 )
 from cachekit.lock import locked
 from cachekit.model import Node
-from cachekit.replay import Fault, Response, replay
+from cachekit.replay import Fault, Response, place_of, replay
 from cachekit.results import Outcome, WarmReport
 from cachekit.settings import Settings
 from cachekit.warming import gate, journal
@@ -73,8 +73,8 @@ def run_warm(
     A second run of the same site on the same node is kept out by a lock. Raises LockedError and
     JournalError; what goes wrong with nodes and URLs is in the report.
     """
-    addresses = [str(node.address) for node in plan.nodes]
-    with locked(state_dir, str(plan.site), addresses):
+    places = [place_of(node, plan.site) for node in plan.nodes]
+    with locked(state_dir, str(plan.site), places):
         facts = {
             "site": plan.facts.site,
             "nodes": plan.facts.nodes,

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cachekit.errors import ConfigError, SourceError
-from cachekit.model import Address, Expect, Node, Variant, Verdict
+from cachekit.model import Address, Expect, Node, Site, Variant, Verdict, parse_address
+from cachekit.replay import place_of
 from cachekit.settings import Settings, Tls, VerdictRule, WarmList, WarmSettings
 from cachekit.sources.access_log import AccessLog
 from cachekit.sources.base import Source
@@ -51,6 +52,40 @@ class TestSettingsMadeInPython:
             "warm.headers.Cookie: may be sent only with 'personal: true';"
             " put it into a variant that has it",
         ]
+
+
+def node(name: str, address: str, **ports: int) -> Node:
+    return Node(name=name, address=parse_address(address), ports=ports)
+
+
+class TestNodesOfOnePlace:
+    def test_each_place_is_named_once(self) -> None:
+        nodes = [
+            node("a", "10.0.0.11"),
+            node("b", "10.0.0.11:443"),
+            node("c", "WEB.example:8443"),
+            node("d", "web.example", https=8443),
+            node("e", "unix:/run/a.sock"),
+            node("f", "unix:/run/a.sock"),
+        ]
+        with pytest.raises(ConfigError) as caught:
+            plan_warm(settings(), nodes=nodes)
+        assert list(map(str, caught.value.problems)) == [
+            "nodes: a and b are one place, 10.0.0.11:443; name it once",
+            "nodes: c and d are one place, web.example:8443; name it once",
+            "nodes: e and f are one place, unix:/run/a.sock; name it once",
+        ]
+
+    def test_instances_of_one_host_are_places_of_their_own(self) -> None:
+        nodes = [
+            node("a", "10.0.0.11", https=8001),
+            node("b", "10.0.0.11", https=8002),
+            node("c", "10.0.0.11", http=8001),
+        ]
+        assert plan_warm(settings(), nodes=nodes).nodes == tuple(nodes)
+
+    def test_the_port_is_that_of_the_site_where_the_node_has_none(self) -> None:
+        assert place_of(node("a", "10.0.0.11"), Site("http://shop.example:81")) == "10.0.0.11:81"
 
 
 class TestFiles:

@@ -1,9 +1,14 @@
 """Runs in Python: one budget for all of it, and a report whatever becomes of the record."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from cachekit.errors import LockedError
 from cachekit.events import Event, PassFinished, TargetDone
+from cachekit.lock import locked
 from cachekit.model import Node, parse_address
 from cachekit.settings import Settings, WarmList, WarmSettings
 from cachekit.sources.base import Source
@@ -74,3 +79,16 @@ def test_planning_spends_the_budget_of_the_run(tmp_path: Path, origin: Origin) -
     assert report.ended_early == "the time budget of 1 s is spent"
     assert report.targets == 1
     assert origin.targets() == [b"/sitemap.xml"]
+
+
+def test_the_lock_is_that_of_the_place_however_it_is_written(
+    tmp_path: Path, origin: Origin
+) -> None:
+    chosen = settings(origin, Urls(urls=("/",)))
+    written = Node(name="other", address=parse_address(origin.host), ports={"http": origin.port})
+    with (
+        locked(tmp_path, SITE, [f"{origin.host}:{origin.port}"]),
+        pytest.raises(LockedError, match=f"{SITE} on {origin.address} is being warmed"),
+    ):
+        warm(replace(chosen, nodes={"other": written}), tmp_path)
+    assert not origin.requests
