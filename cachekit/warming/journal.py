@@ -133,8 +133,8 @@ def resume(state_dir: Path, key: str, digest: str) -> Journal:
         with _recorded(folder):
             return Journal(folder, run)
     raise JournalError(
-        f"{state_dir}: no unfinished run of the same site, nodes, lists and variants;"
-        " start one without --resume"
+        f"{state_dir}: no unfinished run of the same site, nodes, lists, variants,"
+        " expectations, headers and verdict rules; start one without --resume"
     )
 
 
