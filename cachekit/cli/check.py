@@ -20,9 +20,9 @@ def check(settings_path: Path | None, nodes: tuple[str, ...], groups: tuple[str,
     from cachekit.warming.probe import probe
 
     settings = choices.settings_from_file(settings_path, os.environ)
-    click.echo(f"settings are valid: {settings.site}", err=True)
     chosen = choices.nodes_of(settings, nodes, groups)
     found = probe(settings, list(settings.nodes.values()) if chosen is None else chosen)
+    click.echo(f"settings are valid: {settings.site}", err=True)
     click.echo(text.probes(found), nl=False)
     looked = act.look(settings, nodes, groups)
     if looked is not None:

@@ -284,6 +284,29 @@ def test_check_asks_each_cache_for_its_state(cachekit: Cachekit, origin: Origin)
         assert cachekit.run("check", "--node", "web1").code == 0
 
 
+@pytest.mark.parametrize(
+    ("nodes", "source", "message"),
+    [
+        ("{a: 127.0.0.1}", "{file: absent.txt}", "warmlists.a.file: "),
+        (
+            "{a: 127.0.0.1, b: '127.0.0.1:80'}",
+            "{urls: /}",
+            "nodes: a and b are one place, 127.0.0.1:80; name it once",
+        ),
+    ],
+)
+def test_check_calls_nothing_valid_that_cannot_be_warmed(
+    cachekit: Cachekit, nodes: str, source: str, message: str
+) -> None:
+    (cachekit.folder / "cachekit.yaml").write_text(
+        f"site: {URL}\nnodes: {nodes}\nwarmlists: {{a: {source}}}\n"
+    )
+    done = cachekit.run("check")
+    assert done.code == 2
+    assert message in done.stderr
+    assert "valid" not in done.stderr
+
+
 def test_check_of_nothing_says_what_is_missing(cachekit: Cachekit) -> None:
     (cachekit.folder / "cachekit.yaml").write_text(f"site: {URL}\nwarmlists: {{a: {{urls: /}}}}\n")
     done = cachekit.run("check")
