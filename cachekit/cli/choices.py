@@ -59,12 +59,13 @@ def settings_of(options: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     if options["top"] and not options["access_logs"]:
         raise ConfigError("--top: is about --access-log, and none was given")
     settings = _from_file(options["settings_path"], environ)
-    lists = _lists(options)
+    known = settings.warm.variants if settings else {}
+    lists = _lists(options, {**known, **_variants(options["variants"])})
     if settings is None and not lists:
         raise ConfigError(
             f"nothing to warm: no --url, --list, --sitemap or --access-log, and {_NO_FILE}"
         )
-    site = options["site"] or (settings.site if settings else "") or _site_of(options)
+    site = options["site"] or (settings.site if settings else "") or _site_of(options, lists)
     if settings is None:
         settings = Settings(site=site)
     laid_over = replace(
@@ -169,13 +170,13 @@ def _from_file(explicit: Path | None, environ: Mapping[str, str]) -> Settings | 
     return config.load(path, environ) if path else None
 
 
-def _lists(options: Mapping[str, Any]) -> dict[str, WarmList]:
+def _lists(options: Mapping[str, Any], variants: Mapping[str, Variant]) -> dict[str, WarmList]:
     """Make lists of what options name; each is called as it was given."""
     found: dict[str, Any] = {}
     if options["urls"]:
         found["--url"] = Urls(urls=options["urls"])
     for path in options["list_files"]:
-        found[f"--list {path}"] = _url_file(path)
+        found[f"--list {path}"] = _url_file(path, variants)
     for location in options["sitemaps"]:
         from cachekit.sources.sitemap import Sitemap
 
@@ -188,17 +189,17 @@ def _lists(options: Mapping[str, Any]) -> dict[str, WarmList]:
     return {name: WarmList(source=source) for name, source in found.items()}
 
 
-def _url_file(path: Path) -> UrlFile | Urls:
+def _url_file(path: Path, variants: Mapping[str, Variant]) -> UrlFile | Urls:
     if path.suffix not in (".yaml", ".yml"):
         return UrlFile(file=path)
     from cachekit import config
 
-    return config.load_url_list(path)
+    return config.load_url_list(path, variants=variants)
 
 
-def _site_of(options: Mapping[str, Any]) -> str:
+def _site_of(options: Mapping[str, Any], lists: Mapping[str, WarmList]) -> str:
     """Take scheme and host of the first URL that has them."""
-    for text in _given_urls(options):
+    for text in _given_urls(options, lists):
         scheme, separator, rest = text.partition("://")
         if separator and scheme.lower() in ("http", "https"):
             return f"{scheme}://{rest.partition('/')[0].partition('?')[0].rpartition('@')[2]}"
@@ -207,11 +208,11 @@ def _site_of(options: Mapping[str, Any]) -> str:
     )
 
 
-def _given_urls(options: Mapping[str, Any]) -> Iterator[str]:
+def _given_urls(options: Mapping[str, Any], lists: Mapping[str, WarmList]) -> Iterator[str]:
     yield from options["urls"]
     yield from options["sitemaps"]
     for path in options["list_files"]:
-        source = _url_file(path)
+        source = lists[f"--list {path}"].source
         if isinstance(source, Urls):
             yield from (url if isinstance(url, str) else url.url for url in source.urls)
         else:

@@ -95,11 +95,14 @@ def test_mistakes_are_exit_2_with_one_clear_message(
     assert done.stdout == ""
 
 
-def test_a_fault_in_a_list_names_its_option(cachekit: Cachekit) -> None:
-    (cachekit.folder / "top.yaml").write_text("- {url: /, variants: mobile}\n")
-    done = cachekit.warm("--list", "top.yaml", "--site", URL, "--node", NOWHERE)
+def test_a_fault_in_a_list_names_its_line(cachekit: Cachekit) -> None:
+    (cachekit.folder / "top.yaml").write_text("- /a\n- {url: /, variants: mobile}\n")
+    arguments = ("--list", "top.yaml", "--site", URL, "--node", NOWHERE)
+    done = cachekit.warm(*arguments)
     assert done.code == 2
-    assert "--list top.yaml [0].variants[0]: expected a variant" in done.stderr
+    assert "top.yaml:2:22: [1].variants: found 'mobile', expected a variant of" in done.stderr
+    known = cachekit.warm(*arguments, "--variant", "mobile=X-Device: mobile", "--dry-run")
+    assert known.code == 0, known.stderr
 
 
 def test_a_fault_of_the_file_keeps_its_key_beside_options(cachekit: Cachekit) -> None:
