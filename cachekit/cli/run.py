@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -31,14 +31,15 @@ def run(options: Mapping[str, Any]) -> int:
     state_dir = choices.state_dir_of(settings, os.environ)
     stop = Stop(settings.warm.budget)
     with leaving(), tempfile.TemporaryDirectory(prefix="cachekit-") as scratch:
-        plan = plan_warm(
-            settings,
-            nodes=choices.nodes_of(settings, options["nodes"], options["groups"]),
-            lists=choices.lists_of(options),
-            variants=choices.variants_of(options),
-            spool=Path(scratch) / "urls",
-            stop=stop,
-        )
+        with leaving_after(settings.warm.budget):
+            plan = plan_warm(
+                settings,
+                nodes=choices.nodes_of(settings, options["nodes"], options["groups"]),
+                lists=choices.lists_of(options),
+                variants=choices.variants_of(options),
+                spool=Path(scratch) / "urls",
+                stop=stop,
+            )
         with report_to(options["output"]) as output:
             if options["dry_run"]:
                 output.finish(_plan_text(plan, options["output_format"]))
@@ -99,6 +100,25 @@ def leaving() -> Iterator[None]:
 
 
 @contextmanager
+def leaving_after(seconds: float | None) -> Iterator[None]:
+    """End the process once the time is spent, whatever it waits for: a list on stdin may never end.
+
+    Nothing was asked yet, so there is nothing to report.
+    """
+
+    def handle(_number: int, _frame: object) -> None:
+        _say(f"the time budget of {seconds:g} s was spent before anything was asked")
+        sys.exit(ExitCode.FAILED)
+
+    with _handled_by(handle, (signal.SIGALRM,)):
+        signal.setitimer(signal.ITIMER_REAL, seconds or 0)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@contextmanager
 def signals(stop: Stop) -> Iterator[list[int]]:
     """Turn SIGINT and SIGTERM into a stop in order: a report is still written."""
     caught: list[int] = []
@@ -114,8 +134,10 @@ def signals(stop: Stop) -> Iterator[list[int]]:
 
 
 @contextmanager
-def _handled_by(handle: Callable[[int, object], None]) -> Iterator[None]:
-    previous = {number: signal.signal(number, handle) for number in _SIGNALS}
+def _handled_by(
+    handle: Callable[[int, object], None], numbers: Iterable[signal.Signals] = _SIGNALS
+) -> Iterator[None]:
+    previous = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:

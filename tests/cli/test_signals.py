@@ -57,6 +57,17 @@ def test_a_signal_while_planning_leaves_nothing_behind(
     assert not (cachekit.folder / "report").exists()
 
 
+def test_a_list_on_stdin_does_not_outlast_the_budget(cachekit: Cachekit, scratch: Path) -> None:
+    arguments = ("--site", URL, "--list", "-", "--node", "127.0.0.1:1", "--budget", "500ms")
+    with cachekit.start("warm", *arguments, stdin=subprocess.PIPE) as process:
+        # Its end never comes: stdin stays open until the process has ended.
+        assert process.wait(timeout=30) == 1
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert said == "cachekit: the time budget of 0.5 s was spent before anything was asked\n"
+    assert not list(scratch.iterdir())
+
+
 @BOTH
 @pytest.mark.parametrize("output_format", ["text", "json"])
 def test_a_report_of_an_interrupted_run_tells_the_exit_code_of_the_process(
