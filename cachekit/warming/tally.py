@@ -159,6 +159,12 @@ class Required:
         ):
             self.not_hit.add(_with_reason(done, "no hit"))
 
+    def problems(self, targets: int, *, hits: bool) -> list[str]:
+        """Say what is wrong with them: `targets` were to be asked, and to be hits if `hits`."""
+        wrong = self.failed.listed() + (self.not_hit.listed() if hits else [])
+        missing = targets - self.asked
+        return [*wrong, f"{missing} not asked"] if missing else wrong
+
 
 def _with_reason(done: TargetDone, *found: str) -> str:
     why = ": ".join((*found, *done.reasons[:1]))

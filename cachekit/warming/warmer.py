@@ -267,7 +267,10 @@ class _Run:
     def _report(self, elapsed: float) -> WarmReport:
         plan, tally, warm = self._plan, self._tally, self._warm
         nodes, total = tally.node_results(), tally.total()
-        found = gate.checks(warm.gate, nodes, total, self._required_problems())
+        required = tally.required.problems(
+            plan.required * len(plan.nodes), hits=warm.gate.min_hit is not None
+        )
+        found = gate.checks(warm.gate, nodes, total, required)
         sample = gate.sample_of(warm.verify, total.verify)
         outcome = gate.outcome(found)
         ended_early = self._stop.reason if self._cut_short else ""
@@ -299,13 +302,3 @@ class _Run:
             failures_cut=tally.failures_cut,
             slowest=tally.slowest(),
         )
-
-    def _required_problems(self) -> list[str]:
-        required = self._tally.required
-        wrong = required.failed.listed()
-        if self._warm.gate.min_hit is not None:
-            wrong += required.not_hit.listed()
-        missing = self._plan.required * len(self._plan.nodes) - required.asked
-        if missing:
-            wrong.append(f"{missing} not asked")
-        return wrong

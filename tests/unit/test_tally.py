@@ -157,11 +157,10 @@ def test_required_targets() -> None:
     counts.add([done_of(required=True, pass_name=VERIFY, verdict=MISS, reasons=missed)])
     counts.add([done_of(required=True, pass_name=VERIFY, verdict=MISS, counts_for_hit=False)])
     counts.add([done_of(required=True, pass_name=VERIFY, verdict=HIT)])
-    assert counts.required.asked == 2
-    assert counts.required.failed.listed() == ["http://shop.example/bad on web1 (status-503)"]
-    assert counts.required.not_hit.listed() == [
-        "http://shop.example/page on web1 (no hit: set-cookie)"
-    ]
+    failed = "http://shop.example/bad on web1 (status-503)"
+    no_hit = "http://shop.example/page on web1 (no hit: set-cookie)"
+    assert counts.required.problems(2, hits=False) == [failed]
+    assert counts.required.problems(5, hits=True) == [failed, no_hit, "3 not asked"]
 
 
 def test_passes_are_kept_apart() -> None:
