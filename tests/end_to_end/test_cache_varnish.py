@@ -13,6 +13,7 @@ import pytest
 
 from cachekit.caches.base import Change, Conditions, Status
 from cachekit.caches.varnish import Varnish as VarnishCache
+from cachekit.caches.varnish.bans import Headers
 from cachekit.caches.varnish.calls import Call
 from cachekit.caches.varnish.clearing import put_bans
 from cachekit.caches.varnish.port import ManagementPort
@@ -308,6 +309,61 @@ def test_without_marks_bans_look_at_requests_and_it_is_said(
         assert visitor.finds("/ab")
         assert any("req.*" in warning for warning in change.warnings)
         assert any("req.*" in each for each in status(by_cli(server), server, conditions).hazards)
+
+
+HALF_MARKED = """
+# set beresp.http.x-url = bereq.url;
+sub vcl_backend_response { set beresp.http.x-host = bereq.http.host; }
+sub vcl_deliver { unset resp.http.x-url; }
+"""
+
+
+def test_what_a_vcl_only_speaks_of_is_no_mark(shop: Origin, conditions: Conditions) -> None:
+    peek = clearable().rpartition("include")[2].partition("\n")[2]
+    vcl = HALF_MARKED + peek
+    with Varnish(origin=shop.address, vcl=vcl, cli=True) as server, Visitor(server) as visitor:
+        visitor.visit("/a")
+        change = clear(by_cli(server), server, urls("/a"), conditions)
+        assert visitor.finds("/a")
+        assert judged(change)[0] is StepOutcome.UNKNOWN
+        assert "puts no x-url on what it stores" in change.warnings[-1]
+
+
+@WAYS
+@pytest.mark.parametrize(
+    "scope", [urls("/a", kind=Kind.URL_PREFIX), urls("^/a", kind=Kind.URL_REGEX)]
+)
+def test_a_ban_on_marks_of_another_name_proves_nothing(
+    way: str, scope: Scope, edge: Varnish, visitor: Visitor, conditions: Conditions
+) -> None:
+    visitor.visit("/a")
+    misnamed = cache_by(way, edge, headers=Headers(url="x-my-url"))
+    change = clear(misnamed, edge, scope, conditions)
+    assert visitor.finds("/a")
+    assert judged(change)[0] is StepOutcome.UNKNOWN
+    assert "puts no x-my-url on what it stores" in change.warnings[-1]
+    well_named = cache_by(way, edge, headers=Headers(url="X-Url"))
+    assert judged(clear(well_named, edge, scope, conditions))[0] is StepOutcome.DONE
+    assert not visitor.finds("/a")
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("scope", "header"),
+    [(Scope(Kind.TAG, ("a",)), "x-cache-tags"), (Scope(Kind.RELEASE, ("r1",)), "x-release")],
+)
+def test_what_the_application_must_send_is_said_with_the_proof(
+    way: str, scope: Scope, header: str, edge: Varnish, conditions: Conditions
+) -> None:
+    said = f"not known: whether any page has {header}, which the application sends"
+    cache = cache_by(way, edge)
+    assert clear(cache, edge, scope, conditions).evidence[-1] == said
+    assert said not in clear(cache, edge, EVERYTHING, conditions).evidence
+
+
+def test_keys_that_are_counted_leave_no_doubt(edge: Varnish, conditions: Conditions) -> None:
+    change = clear(by_http(preset="cachekit-xkey"), edge, Scope(Kind.TAG, ("a",)), conditions)
+    assert change.evidence == ("x-cachekit: purged 0",)
 
 
 # --- by HTTP ---

@@ -15,6 +15,7 @@ from cachekit.caches.varnish.asking import to_pages
 from cachekit.caches.varnish.bans import MAX_BYTES, Headers, Vocabulary, keys
 from cachekit.caches.varnish.calls import Call, check_requests
 from cachekit.caches.varnish.clearing import command
+from cachekit.caches.varnish.marks import set_by
 from cachekit.caches.varnish.patterns import literal, of_host, one_of, page_of, tagged, written
 from cachekit.caches.varnish.presets import PRESETS
 from cachekit.config import load
@@ -187,6 +188,25 @@ def test_pages_are_asked_for_each_once_and_few_at_a_time(targets: list[str], lon
         host, _, first = url.decode().removeprefix("http://").partition("/")
         asked += [f"http://{host}{target}" for target in (f"/{first}", *more)]
     assert sorted(asked) == sorted(scope.values)
+
+
+@pytest.mark.parametrize(
+    ("vcl", "names"),
+    [
+        ("set beresp.http.x-url = bereq.url;", {"x-url"}),
+        ('set  beresp.http."X-Url"=bereq.url;set beresp.http.x-host = "";', {"X-Url", "x-host"}),
+        ('set beresp.http.a = "http://#/*"; set beresp.http.b = {" " // "};', {"a", "b"}),
+        ('set beresp.http.a = """x # " /*\n"""; set beresp.http.b = "";', {"a", "b"}),
+        ("set /* as */ beresp.http.x-url = bereq.url;", {"x-url"}),
+        ("# set beresp.http.x-url = bereq.url;", set()),
+        ("// set beresp.http.x-url = bereq.url;", set()),
+        ("/* set\nberesp.http.x-url = bereq.url; */", set()),
+        ("unset resp.http.x-url; set resp.http.x-url = req.url;", set()),
+        ("set beresp.ttl = 1h; if (beresp.http.x-url == req.url) {}", set()),
+    ],
+)
+def test_only_what_a_vcl_sets_on_objects_is_a_mark(vcl: str, names: set[str]) -> None:
+    assert set_by(vcl) == names
 
 
 # --- settings ---

@@ -10,7 +10,8 @@ from cachekit.caches.base import Change, Conditions, Place, Status, on_nodes
 from cachekit.caches.varnish.asking import Asked, to_pages, to_site
 from cachekit.caches.varnish.bans import Headers, Vocabulary, Words, all_but
 from cachekit.caches.varnish.calls import Call, Calls, KindName, check_requests
-from cachekit.caches.varnish.clearing import put_bans, without_marks
+from cachekit.caches.varnish.clearing import marks_of, put_bans
+from cachekit.caches.varnish.marks import with_doubt, without_marks
 from cachekit.caches.varnish.port import ManagementPort
 from cachekit.caches.varnish.presets import PRESETS, PresetName
 from cachekit.caches.varnish.purging import probe, send
@@ -86,13 +87,16 @@ class Varnish:
 
     def clear(self, place: Place, scope: Scope, conditions: Conditions) -> Change:
         """Ban or purge what the scope selects; Varnish's own words are the proof."""
+        marks = self._marks(scope)
         if port := self._port:
             with closing(port.open(place, conditions.deadline)) as cli:
                 change = put_bans(cli, list(self._bans(scope, conditions)))
-                return without_marks(cli, change, self._marks(scope))
-        asked = list(self._asked(scope, conditions))
-        call = self._calls[scope.kind]
-        return send(place, call, asked, conditions.site, conditions.deadline)
+                found = marks_of(cli) if marks else None
+        else:
+            call, asked = self._calls[scope.kind], list(self._asked(scope, conditions))
+            change, found = send(place, call, asked, conditions.site, conditions.deadline)
+        change = change if found is None else without_marks(change, marks, found)
+        return with_doubt(change, self._of_application(scope))
 
     def status(self, place: Place, conditions: Conditions) -> Status:
         """Tell version, objects, hits and bans, as far as the node's ways lead to them."""
@@ -131,6 +135,13 @@ class Varnish:
         by_page = scope.kind in (Kind.URL, Kind.URL_PREFIX, Kind.URL_REGEX)
         headers = (self.headers.url, self.headers.host)
         return headers if by_page and self.match == "object" else ()
+
+    def _of_application(self, scope: Scope) -> str:
+        """Name the header of a scope that the application sends, where cachekit writes the ban."""
+        if self.cli is None and "ban" not in self._calls[scope.kind].placeholders:
+            return ""
+        headers = {Kind.TAG: self.headers.tags, Kind.RELEASE: self.headers.release}
+        return headers.get(scope.kind, "")
 
     def _spares(self, scope: Scope, conditions: Conditions) -> bool:
         return self.spare_live and scope.kind is Kind.EVERYTHING and not conditions.force

@@ -26,7 +26,8 @@ sub vcl_recv {
             set req.http.x-cachekit-said = "refused: " + std.ban_error();
             return (synth(400, "Bad ban"));
         }
-        set req.http.x-cachekit-said = "banned";
+        # With the headers that vcl_backend_response sets below, for cachekit to compare.
+        set req.http.x-cachekit-said = "banned; marks: x-url x-host";
         return (synth(200, "Banned"));
     }
     if (req.method == "PURGE" && req.http.x-cachekit-purge) {
@@ -85,6 +86,7 @@ sub vcl_synth {
 }
 
 # What bans look at. They must not ask for req.*: Varnish could not work such bans off by itself.
+# Other names stand in `headers:` of the settings, and in the answer to BAN above.
 sub vcl_backend_response {
     set beresp.http.x-url = bereq.url;
     set beresp.http.x-host = bereq.http.host;

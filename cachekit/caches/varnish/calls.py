@@ -30,8 +30,9 @@ class Call:
     further pages of the same host. In `headers`, `{host}`, `{url}`,
     `{tags}` and `{release}` stand for regular expressions of what is meant, `{ban}` for a whole ban
     expression, `{keys}` for plain tags. `answer` is a regular expression for status line and
-    headers of the reply; a group `removed` in it is a number of objects. It counts as evidence
-    unless `proves` is false, for a VCL that says so whatever happened.
+    headers of the reply; a group `removed` in it is a number of objects, a group `marks` names the
+    headers that the VCL puts on objects. It counts as evidence unless `proves` is false, for a VCL
+    that says so whatever happened.
     """
 
     method: str

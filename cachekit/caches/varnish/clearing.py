@@ -1,11 +1,11 @@
 """Bans through the management port, and what its answers come to."""
 
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 from cachekit.caches.base import Change
 from cachekit.caches.varnish.cli import OK, UNKNOWN_COMMAND, Cli, Reply
+from cachekit.caches.varnish.marks import set_by
 from cachekit.caches.varnish.state import ban_list
 from cachekit.errors import CacheError, RefusedError, UnexpectedReplyError
 
@@ -27,17 +27,10 @@ def put_bans(cli: Cli, bans: Sequence[str]) -> Change:
     )
 
 
-def without_marks(cli: Cli, change: Change, names: Collection[str]) -> Change:
-    """Take the proof away where the VCL puts no such headers on objects: the bans match none."""
-    vcl = _active_vcl(cli).lower() if names else ""
-    missing = [name for name in names if vcl and name.lower() not in vcl]
-    if not missing:
-        return change
-    warning = (
-        f"its VCL puts no {' and no '.join(missing)} on what it stores, so that the bans match"
-        " nothing; include cachekit.vcl, correct `headers`, or set `match: request`"
-    )
-    return replace(change, evidence=(), warnings=(*change.warnings, warning))
+def marks_of(cli: Cli) -> frozenset[str] | None:
+    """Name the headers that the VCL in use puts on objects; None where it cannot be read."""
+    vcl = _active_vcl(cli)
+    return set_by(vcl) if vcl else None
 
 
 def _active_vcl(cli: Cli) -> str:

@@ -22,7 +22,11 @@ def _alike(call: Call, *kinds: KindName) -> dict[str, Call]:
     return {str(kind): call for kind in kinds}
 
 
-_BAN = Call(method="BAN", headers={"x-cachekit-ban": "{ban}"}, answer=r"\nx-cachekit: banned\r")
+_BAN = Call(
+    method="BAN",
+    headers={"x-cachekit-ban": "{ban}"},
+    answer=r"\nx-cachekit: banned(?:; marks: (?P<marks>[^\r]*))?\r",
+)
 
 
 def _purge(name: str, value: str, said: str) -> Call:

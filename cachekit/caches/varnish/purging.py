@@ -34,10 +34,22 @@ Problem = type[CacheError] | type[NodeError]
 
 @dataclass
 class Answers:
-    """What came back: the good answers, as words and number of objects; the first thing wrong."""
+    """What came back: the good answers, as words and number of objects; the first thing wrong.
+
+    `marks` are the headers that all good answers say the VCL puts on objects, None if none says.
+    """
 
     good: Counter[tuple[bytes, bytes]] = field(default_factory=Counter)
+    marks: frozenset[str] | None = None
     problem: tuple[Problem, str] | None = None
+
+    def add(self, match: re.Match[bytes]) -> None:
+        """Note one good answer."""
+        said = match.groupdict(b"")
+        self.good[match[0], said.get("removed", b"")] += 1
+        if "marks" in said:
+            marks = frozenset(said["marks"].decode("latin-1").split())
+            self.marks = marks if self.marks is None else self.marks & marks
 
     @property
     def removed(self) -> int | None:
@@ -53,8 +65,13 @@ class Answers:
             yield f"{times:,} x {text}" if times > 1 else text
 
 
-def send(place: Place, call: Call, asked: Sequence[Asked], site: str, deadline: Deadline) -> Change:
-    """Send all requests of a call, and add up what proves it. Raises CachekitError."""
+def send(
+    place: Place, call: Call, asked: Sequence[Asked], site: str, deadline: Deadline
+) -> tuple[Change, frozenset[str] | None]:
+    """Send all requests of a call, and add up what proves it; give the marks, too, if told.
+
+    Raises CachekitError.
+    """
     answers = ask(place, call, asked, site, deadline)
     done = answers.good.total()
     if done < len(asked):
@@ -63,8 +80,9 @@ def send(place: Place, call: Call, asked: Sequence[Asked], site: str, deadline: 
         counted = f"; {done:,} of {len(asked):,} requests were answered well" if done else ""
         raise kind(place.name, message + counted)
     if not call.answer or not call.proves:
-        return Change(warnings=("its VCL answers alike whether or not it cleared anything",))
-    return Change(removed=answers.removed, evidence=tuple(answers.evidence))
+        warning = "its VCL answers alike whether or not it cleared anything"
+        return Change(warnings=(warning,)), answers.marks
+    return Change(removed=answers.removed, evidence=tuple(answers.evidence)), answers.marks
 
 
 def probe(place: Place, call: Call | None, site: str, deadline: Deadline) -> tuple[str, ...]:
@@ -91,11 +109,10 @@ def ask(place: Place, call: Call, asked: Iterable[Asked], site: str, deadline: D
     route = route_to(node, Site(base_url(site).decode()))
     admission = _Admission(_requests(call, asked, route), deadline)
     answers, wanted = Answers(), re.compile(call.answer.encode())
-    counts = "removed" in wanted.groupindex
     for response in replay(admission, terms=_terms(deadline), max_in_flight=_IN_FLIGHT):
         match = wanted.search(response.head)
         if match and response.fault is None and _is_good(response, call):
-            answers.good[match[0], match["removed"] if counts else b""] += 1
+            answers.add(match)
             continue
         admission.is_broken |= response.fault is not None
         # What was cut fell with another one.
