@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from math import inf, isfinite
 
 from cachekit.caches.base import Coupled
-from cachekit.caches.namespace import release_token
+from cachekit.caches.namespace import PLACEHOLDER, release_token
 from cachekit.errors import ConfigError
-from cachekit.model import Expect, Node, Site, UrlRefusedError, Variant
+from cachekit.model import Address, Expect, Node, Site, UrlRefusedError, Variant
 from cachekit.scope import EVERYTHING
 from cachekit.settings import (
     MAX_IN_FLIGHT,
@@ -123,12 +123,37 @@ def _of_cache(settings: Settings, name: str) -> Iterator[Fault]:
         known = separator and hasattr(cache, key)
         yield (("caches", name, key), message) if known else (("caches", name), str(error))
         return
+    yield from _of_namespace(settings, name)
     if not places:
         yield ("caches", name), "is nowhere: name its nodes in `on`, or its `servers`"
     if isinstance(cache, Coupled):
         for other in cache.implied(EVERYTHING).keys() - settings.caches.keys():
             hint = did_you_mean(other, settings.caches)
             yield ("caches", name), f"names the cache {other}, which does not exist{hint}"
+
+
+def _of_namespace(settings: Settings, name: str) -> Iterator[Fault]:
+    """Check a namespace against slips, and against those beside it on the same servers."""
+    cache = settings.caches[name]
+    namespace: str = getattr(cache, "namespace", "")
+    path: KeyPath = ("caches", name, "namespace")
+    for word in re.findall(r"\{(\w+)\}", namespace):
+        if word != "release" and nearest(word, ["release"]):
+            yield path, f"unknown placeholder {{{word}}}; did you mean {PLACEHOLDER}?"
+    for other, beside in settings.caches.items():
+        wider: str = getattr(beside, "namespace", "")
+        within = wider and namespace != wider and namespace.startswith(wider)
+        if within and not _stores(settings, name).isdisjoint(_stores(settings, other)):
+            yield path, f"lies within that of {other}, whose clears would reach it"
+
+
+def _stores(settings: Settings, name: str) -> set[tuple[str | None, Address]]:
+    """Name the servers of a cache, each with the node that it is dialled from."""
+    return {
+        (place.node.name if place.node else None, address)
+        for place in settings.caches[name].places(settings.nodes)
+        for address in place.addresses
+    }
 
 
 def _of_warm(warm: WarmSettings) -> Iterator[Fault]:

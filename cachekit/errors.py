@@ -69,7 +69,7 @@ class NodeError(CachekitError):
 
     def __init__(self, node: str, message: str) -> None:
         self.node = node
-        super().__init__(f"node {node}: {message}")
+        super().__init__(f"node {node}: {message}" if node else message)
 
 
 class UnreachableError(NodeError):

@@ -3,6 +3,7 @@
 The one place where errors become results.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from cachekit.caches.base import Change, Conditions, Guarded, Primable, Status, Survey, Surveyable
+from cachekit.caches.records import read_records
 from cachekit.deadline import Deadline, DeadlineError
 from cachekit.errors import CachekitError, RefusedError, UnreachableError
 from cachekit.outcomes import ActionReport, StepOutcome, StepResult, judged
@@ -18,6 +20,7 @@ from cachekit.quantities import format_share
 from cachekit.warming.stop import Stop
 
 MAX_WORKERS = 32
+_log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.2
 
 Act = Callable[[Step, Conditions], Change | Status | Survey]
@@ -133,6 +136,10 @@ def _step(step: Step, act: Act, conditions: Conditions, seconds: float) -> StepR
     except DeadlineError as error:
         reason = str(UnreachableError(step.place, f"{error}; it may be done in part"))
         result = _result(step, StepOutcome.FAILED, reason=reason)
+    except Exception as error:  # noqa: BLE001 - a bug of one adapter must not lose what others did
+        _log.error("%s at %s", step.name, step.place, exc_info=error)
+        reason = f"a bug in {type(step.cache).__name__}: {error!r}; please report it"
+        result = _result(step, StepOutcome.FAILED, reason=reason)
     else:
         outcome, reason = StepOutcome.DONE, ""
         if isinstance(found, Change):
@@ -189,6 +196,8 @@ def _status(step: Step, conditions: Conditions) -> Status:
 
 
 def _survey(step: Step, conditions: Conditions) -> Survey:
+    if step.action is Action.PRIME and step.filling.kind == "file":
+        return Survey(found=sum(1 for _ in read_records(step.filling, conditions.deadline)))
     if step.action is not Action.CLEAR or not isinstance(step.cache, Surveyable):
         return Survey()
     return step.cache.survey(step.places[0], step.scope, conditions)

@@ -71,6 +71,8 @@ def judged(change: Change) -> tuple[StepOutcome, str]:
     """Judge a change by its evidence, and say why it is not done."""
     if change.stored is not None and not change.found:
         return StepOutcome.FAILED, "there was nothing to store"
+    if change.skipped and not change.stored and not change.present and not change.left:
+        return StepOutcome.FAILED, "nothing was stored: all of it has expired"
     if change.left:
         return StepOutcome.FAILED, f"{change.left:,} left"
     if change.left == 0 or change.evidence:

@@ -309,6 +309,8 @@ def _filling(
     if donor is None:
         return Filling(kind=kind, value=value)
     part = next(iter(chosen.parts.values()))
-    if type(donor) is not type(part):
+    if donor == settings.caches[chosen.name]:
+        problems.append(Problem(chosen.name, f"the donor {value} is the very same cache"))
+    elif type(donor) is not type(part):
         problems.append(Problem(chosen.name, f"the donor {value} is a cache of another type"))
     return Filling(kind=kind, value=value, donor=donor, donor_places=donor.places(settings.nodes))

@@ -1,6 +1,7 @@
 """What to clear: one kind of selection with its values."""
 
 import re
+import warnings
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -42,6 +43,8 @@ class Scope:
             return
         if not self.values:
             raise ValueError(f"--{self.kind} wants a value")
+        if self.kind is Kind.OLDER_THAN and len(self.values) > 1:
+            raise ValueError("--older-than is given twice; say one age")
         for value in self.values:
             _check(self.kind, value)
 
@@ -72,7 +75,9 @@ def _check(kind: Kind, value: str) -> None:
 
 def _check_regex(value: str) -> None:
     try:
-        pattern = re.compile(value)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # what else `[[` may mean some day
+            pattern = re.compile(value)
     except re.error as error:
         raise ValueError(f"--url-regex {value}: {error}") from error
     if pattern.search("") is not None:

@@ -6,7 +6,7 @@ raises CachekitErrors for what went wrong and returns a Change for what it did: 
 executor and the command line do the rest and are never edited for a new cache.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
@@ -59,6 +59,22 @@ class Conditions:
     def kept(self) -> tuple[str, ...]:
         """The releases whose entries are not to be touched without force."""
         return () if self.force else tuple(filter(None, (self.release, self.previous)))
+
+    def kept_refusal(self, releases: Iterable[str], name: Callable[[str], str] = str) -> str:
+        """Say why releases must not be cleared; "" if they may.
+
+        Without the live one nothing is known not to be it. `name` gives what the cache calls one.
+        """
+        if not self.force and not self.release:
+            return "which release is live? set `release:`, or give --live; --force does without"
+        kept = {name(release): release for release in self.kept}
+        for release in map(name, releases):
+            if release in kept:
+                return (
+                    f"release {kept[release]} is live or kept for rollback; --force clears it all"
+                    " the same"
+                )
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,42 +59,46 @@ def namespace_refusal(
             "the store may be shared: everything is cleared only where `exclusive: true` says that"
             " it holds nothing else; or clear a --release or --prefix"
         )
-    if scope.kind is Kind.RELEASE:
-        return _release_refusal(namespace, scope, conditions)
-    if scope.kind in (Kind.KEY, Kind.PREFIX, Kind.GLOB):
-        return _keys_refusal(namespace, scope, conditions)
-    return ""
-
-
-def _release_refusal(namespace: str, scope: Scope, conditions: Conditions) -> str:
-    if PLACEHOLDER not in namespace:
+    if scope.kind is Kind.RELEASE and PLACEHOLDER not in namespace:
         return f"its `namespace` is not per release; it would have to contain {PLACEHOLDER}"
-    for release in scope.values:
-        for kept in conditions.kept:
-            if release_token(release) == release_token(kept):
-                return (
-                    f"release {kept} is live or kept for rollback; --force clears it all the same"
-                )
+    if scope.kind is Kind.RELEASE:
+        return conditions.kept_refusal(scope.values, release_token)
+    for value in scope.values if scope.kind in (Kind.KEY, Kind.PREFIX, Kind.GLOB) else ():
+        if refusal := _value_refusal(namespace, scope.kind, value, conditions, exclusive=exclusive):
+            return f"--{scope.kind} {value} {refusal}"
     return ""
 
 
-def _keys_refusal(namespace: str, scope: Scope, conditions: Conditions) -> str:
+def _value_refusal(
+    namespace: str, kind: Kind, value: str, conditions: Conditions, *, exclusive: bool
+) -> str:
     fixed = fixed_part(namespace)
-    for value in scope.values:
-        if not value.startswith(fixed):
+    if not value.startswith(fixed):
+        return f"is outside of its namespace, which starts with {fixed!r}"
+    if kind is Kind.KEY:
+        return ""
+    literal = literal_start(value) if kind is Kind.GLOB else value
+    if not literal and not exclusive:
+        return (
+            "may select anything in a store that may be shared: begin it with the text that keys"
+            " begin with, or declare `exclusive: true`"
+        )
+    if PLACEHOLDER not in namespace or conditions.force:
+        return ""
+    return _reach_refusal(namespace, literal, conditions)
+
+
+def _reach_refusal(namespace: str, literal: str, conditions: Conditions) -> str:
+    """Say whether keys that begin so may be those of a release that is kept."""
+    if not conditions.release:
+        return "may reach the live release, and which is that? set `release:`, or give --live"
+    for release in conditions.kept:
+        start = prefix_of(namespace, release)
+        if start.startswith(literal) or literal.startswith(start):
             return (
-                f"--{scope.kind} {value} is outside of its namespace, which starts with {fixed!r}"
+                f"reaches release {release}, which is live or kept for rollback; --force clears it"
+                " all the same"
             )
-        if scope.kind is Kind.KEY:
-            continue
-        literal = value if scope.kind is Kind.PREFIX else literal_start(value)
-        for release in conditions.kept if PLACEHOLDER in namespace else ():
-            start = prefix_of(namespace, release)
-            if start.startswith(literal) or literal.startswith(start):
-                return (
-                    f"--{scope.kind} {value} reaches release {release}, which is live or kept for"
-                    " rollback; --force clears it all the same"
-                )
     return ""
 
 

@@ -46,7 +46,7 @@ def prime(options: Mapping[str, Any]) -> int:
 
 def status(options: Mapping[str, Any]) -> int:
     """Tell the state of what the options say; return the exit code. Raises CachekitError."""
-    unused = {"force": False, "release": None, "keep_going": True, "dry_run": False}
+    unused = {"force": False, "keep_going": True, "dry_run": False}
     settings, selection, conditions = _start({**options, **unused})
     return _act(plan_status(settings, selection), conditions, {**options, **unused})
 
@@ -67,6 +67,8 @@ def look(settings: Settings, nodes: Sequence[str], groups: Sequence[str]) -> Act
 
 
 def _start(options: Mapping[str, Any]) -> tuple[Settings, Selection, Conditions]:
+    if options["deadline"] <= 0:
+        raise ConfigError("--deadline: expected a time greater than 0")
     settings = choices.settings_from_file(options["settings_path"], os.environ)
     if options["release"] is not None:
         settings = choices.checked(replace(settings, release=options["release"]), options)

@@ -4,10 +4,11 @@ from typing import Any
 
 import click
 
-from cachekit.cli.options import action_options
+from cachekit.cli.options import action_options, release_option
 
 
 @click.command()
+@release_option
 @action_options
 def status(**options: Any) -> int:
     """Show items, sizes, hit ratios, evictions and hazards of CACHES; all by default.

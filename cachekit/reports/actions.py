@@ -52,7 +52,7 @@ def _step(step: StepResult) -> dict[str, Any]:
 
 
 def _lines(report: ActionReport) -> Iterator[str]:
-    yield f"{report.outcome.upper()}  {report.action} {report.what}".rstrip()
+    yield f"{_headline(report)} {report.what}".rstrip()
     yield f"{_plural(len(report.steps), 'step')} in {format_seconds(report.elapsed)}"
     if report.ended_early:
         yield f"ENDED EARLY: {report.ended_early}"
@@ -67,12 +67,18 @@ def _lines(report: ActionReport) -> Iterator[str]:
     yield from _next(report)
 
 
+def _headline(report: ActionReport) -> str:
+    if report.action.startswith("plan") and report.outcome is StepOutcome.DONE:
+        return report.action.upper()
+    return f"{report.outcome.upper()}  {report.action}"
+
+
 def _shape(action: str) -> tuple[Sequence[str], Callable[[StepResult], tuple[str, ...]]]:
     if action in _WORDS:
         words = _WORDS[action]
         return (*words, "time"), lambda step: _change_row(step, words)
     if action == "plan prime":
-        return (), lambda _step: ()
+        return ("would be stored",), lambda step: _survey_row(step)[:1]
     if action == "status":
         return ("version", "items", "size", "of", "hits", "evicted"), _status_row
     return ("would go", "of all", "size"), _survey_row

@@ -183,10 +183,17 @@ def test_a_plan_changes_nothing(
 
 
 def test_a_prime_is_planned_without_priming(boxes: Callable[..., Finished], folder: Path) -> None:
-    done = boxes("prime", "boxes", "--from", "file:any", "--dry-run")
+    records = folder.parent / "records.jsonl"
+    records.write_text('{"key": "a", "value": 1}\n{"key": "b", "value": 2}\n')
+    done = boxes("prime", "boxes", "--from", f"file:{records}", "--dry-run")
     assert done.code == 0
+    assert done.stdout.startswith("PLAN PRIME file:")
+    assert "boxes  web1                2  done" in done.stdout
     assert "nothing was changed" in done.stdout
     assert there(folder) == {"a", "b", "c"}
+    missing = boxes("prime", "boxes", "--from", "file:/nonexistent", "--dry-run")
+    assert missing.code == 1
+    assert "/nonexistent: cannot be read" in missing.stdout
 
 
 def test_a_guard_of_the_settings_holds(boxes: Callable[..., Finished], folder: Path) -> None:
@@ -225,6 +232,7 @@ def test_prime_and_status(boxes: Callable[..., Finished], folder: Path) -> None:
         (("clear", "--yes"), "say what to clear by one kind of scope, found none"),
         (("clear", "--everything", "--key", "a"), "found --everything and --key"),
         (("clear", "--key", ""), "--key is empty"),
+        (("clear", "--key", "a", "--deadline", "0"), "--deadline: expected a time greater than 0"),
         (("clear", "--tag", "a"), "boxes: takes no --tag; no cache of the settings does"),
         (("clear", "boxs", "--everything"), "did you mean 'boxes'?"),
         (("clear", "--everything", "--node", "far"), "no cache is at the chosen nodes"),

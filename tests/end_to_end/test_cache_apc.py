@@ -110,7 +110,7 @@ def conditions(seconds: float = 20.0, **more: Any) -> Conditions:
 
 
 def clear(apc: Apc, scope: Scope = EVERYTHING, **more: Any) -> Change:
-    assert not apc.refusal(scope, conditions())
+    assert not apc.refusal(scope, conditions(**more))
     return apc.clear(place_of(apc), scope, conditions(**more))
 
 

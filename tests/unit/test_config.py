@@ -439,6 +439,15 @@ class TestFaults:
                 SITE + "release: r5538728\nprevious: r37701321",
                 "2:10: release: has the same token as r37701321: choose another id",
             ),
+            (
+                SITE + "caches: {a: {type: redis, servers: h, namespace: 's:{relase}:'}}",
+                "2:50: caches.a.namespace: unknown placeholder {relase}; did you mean {release}?",
+            ),
+            (
+                SITE + "caches: {a: {type: redis, servers: h, namespace: 's:'}, "
+                "b: {type: redis, servers: h, namespace: 's:{release}:'}}",
+                "2:97: caches.b.namespace: lies within that of a, whose clears would reach it",
+            ),
             (SITE + "nodes: [a]", "2:8: nodes: found a list, expected a mapping of names"),
             (SITE + "warm: 3", "2:7: warm: found 3, expected a mapping"),
             (

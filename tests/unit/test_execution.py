@@ -131,12 +131,18 @@ def test_after_a_stop_nothing_more_is_started() -> None:
     assert "ENDED EARLY: stopped by SIGTERM" in actions.render(report)
 
 
-def test_a_bug_keeps_its_traceback() -> None:
+def test_a_bug_of_one_adapter_keeps_its_traceback_and_loses_nothing_that_others_did(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def buggy(*_: object) -> Change:
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
-        run({"views": Shelf(on=("web1",), does=buggy)})
+    caches = {"views": Shelf(on=("web1",), does=buggy), "pages": Shelf(on=("web2",))}
+    report = run(caches)
+    assert outcomes(report) == {"views web1": "failed", "pages web2": "done"}
+    assert report.steps[0].reason == "a bug in Shelf: ZeroDivisionError(); please report it"
+    assert "Traceback" in caplog.text
+    assert "views at web1" in caplog.text
 
 
 def test_a_survey_changes_nothing_and_says_so() -> None:

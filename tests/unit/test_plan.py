@@ -153,13 +153,20 @@ def test_priming_from_what_a_cache_does_not_take_is_refused() -> None:
 
 
 def test_a_donor_must_be_of_the_same_type() -> None:
-    given = settings({"data": PrimableShelf(), "views": Shelf()})
+    given = settings({"data": PrimableShelf(), "old": PrimableShelf(layer=31), "views": Shelf()})
     with pytest.raises(ConfigError, match="the donor views is a cache of another type"):
         plan_prime(given, Selection(caches=("data",)), "donor", "views", conditions())
-    step: Step = plan_prime(
-        given, Selection(caches=("data",)), "donor", "data", conditions()
-    ).steps[0]
+    step: Step = plan_prime(given, Selection(caches=("data",)), "donor", "old", conditions()).steps[
+        0
+    ]
     assert [place.name for place in step.filling.donor_places] == ["web1", "web2"]
+
+
+def test_a_cache_is_no_donor_of_itself() -> None:
+    given = settings({"data": PrimableShelf(), "same": PrimableShelf()})
+    for donor in ("data", "same"):
+        with pytest.raises(ConfigError, match=f"the donor {donor} is the very same cache"):
+            plan_prime(given, Selection(caches=("data",)), "donor", donor, conditions())
 
 
 def test_a_status_takes_all_caches_in_one_stage() -> None:

@@ -73,6 +73,30 @@ def test_live_and_rollback_release_are_kept_unless_forced(release: str) -> None:
     assert refused(Scope(Kind.RELEASE, ("r40",)), release="r42", previous="r41") == ""
 
 
+def test_without_the_live_release_nothing_is_known_not_to_be_it() -> None:
+    for scope in (
+        Scope(Kind.RELEASE, ("r40",)),
+        Scope(Kind.PREFIX, ("shop:",)),
+        Scope(Kind.PREFIX, (prefix_of(NAMESPACE, "r40"),)),
+        Scope(Kind.GLOB, ("shop:*",)),
+    ):
+        assert "set `release:`, or give --live" in refused(scope)
+        assert refused(scope, force=True) == ""
+    assert refused(Scope(Kind.KEY, ("shop:a",))) == ""
+
+
+@pytest.mark.parametrize("glob", ["?*", "[!~]*", "*a", "*:*"])
+def test_a_glob_that_may_select_anything_needs_a_store_of_its_own(glob: str) -> None:
+    scope = Scope(Kind.GLOB, (glob,))
+    assert "exclusive: true" in namespace_refusal("", scope, conditions(), exclusive=False)
+    assert namespace_refusal("", scope, conditions(), exclusive=True) == ""
+
+
+def test_one_age_is_one_age() -> None:
+    with pytest.raises(ValueError, match="given twice"):
+        Scope(Kind.OLDER_THAN, ("1d", "2d"))
+
+
 def test_a_release_with_the_token_of_a_kept_one_is_that_one_to_the_cache() -> None:
     assert release_token("r5538728") == release_token("r37701321")
     scope = Scope(Kind.RELEASE, ("r5538728",))
