@@ -7,15 +7,18 @@ A first line `{"cachekit": 1}` names the version. `key` is text; `value` any JSO
 
 import base64
 import binascii
+import codecs
 import io
 import json
+import math
+import re
 import shlex
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, Never
 
 from cachekit.caches.base import Filling
 from cachekit.deadline import Deadline
@@ -24,6 +27,12 @@ from cachekit.errors import SourceError
 VERSION = 1
 _Cut = Callable[[IO[bytes]], Iterable[bytes]]
 _KEYS = {"key", "value", "value_base64", "ttl", "expires_at", "flags"}
+# Beyond it are milliseconds that were taken for seconds.
+_LATEST = 253_402_300_799  # the end of the year 9999
+# Far below what PHP and the encoders here can follow.
+_DEEPEST = 200
+_TOO_DEEP = f"nested more than {_DEEPEST} deep"
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class Record(NamedTuple):
@@ -60,13 +69,49 @@ def parse_records(lines: Iterable[bytes], source: str, first: int = 1) -> Iterat
             yield _record(read)
         except (ValueError, binascii.Error) as error:
             raise SourceError(f"{source}:{number}", str(error)) from error
+        except RecursionError as error:
+            raise SourceError(f"{source}:{number}", _TOO_DEEP) from error
 
 
 def _object(line: bytes) -> dict[str, Any]:
-    read = json.loads(line)
+    """Read an object of what every cache can store: no NaN, no text that has no bytes."""
+    read = _DECODER.decode(line.removeprefix(codecs.BOM_UTF8).decode())
     if not isinstance(read, dict):
         raise ValueError("expected a JSON object")  # noqa: TRY004 - said of the text, not the type
+    if _SURROGATE.search(line) and not _has_bytes(read):
+        raise ValueError("half of a surrogate pair (\\ud800-\\udfff) is no text")
+    if line.count(b"[") + line.count(b"{") > _DEEPEST and _is_deeper(read, _DEEPEST):
+        raise ValueError(_TOO_DEEP)
     return read
+
+
+def _has_bytes(read: dict[str, Any]) -> bool:
+    try:
+        json.dumps(read, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return not levels or any(_is_deeper(each, levels - 1) for each in inner)
+
+
+def _refuse(constant: str) -> Never:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _finite(number: str) -> float:
+    read = float(number)
+    if math.isinf(read):
+        raise ValueError(f"{number} is more than a number can be")
+    return read
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 
 
 def _check_version(header: dict[str, Any]) -> None:
@@ -103,12 +148,18 @@ def _expiry(read: dict[str, Any]) -> float | None:
         return None if expires_at is None else _seconds("expires_at", expires_at)
     if expires_at is not None:
         raise ValueError("expected one of `ttl` and `expires_at`")
-    return time.time() + _seconds("ttl", ttl)
+    seconds = _seconds("ttl", ttl)
+    if not seconds:
+        # For ever in PHP, gone at once elsewhere.
+        raise ValueError("`ttl` is 0; leave it out for no expiry")
+    return time.time() + seconds
 
 
 def _seconds(name: str, number: object) -> float:
-    if isinstance(number, bool) or not isinstance(number, int | float) or number < 0:
-        raise ValueError(f"expected `{name}` to be a number of seconds")
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise ValueError(f"expected `{name}` to be a number of seconds")  # noqa: TRY004 - as above
+    if not 0 <= number <= _LATEST:
+        raise ValueError(f"expected `{name}` to be seconds from 0 to {_LATEST}")
     return number
 
 
