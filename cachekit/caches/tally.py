@@ -1,4 +1,4 @@
-"""What became of the entries that a prime stores, for every cache that takes keys."""
+"""What became of the entries that a prime stores or a clear removes, for caches of keys."""
 
 from dataclasses import dataclass, field, replace
 
@@ -36,12 +36,23 @@ class Tally:
             present=self.present,
             skipped=self.skipped,
             left=self.left,
-            evidence=(f"{self.stored + self.present:,} looked up after each batch",),
             warnings=(*self.problems, *self.notes),
         )
-        if not self.evicted:
-            return replace(change, evidence=(*change.evidence, "nothing was evicted"))
-        evicted = f"{self.evicted:,} entries were evicted meanwhile, perhaps some of these"
-        return replace(
-            change, left=self.left or None, evidence=(), warnings=(*change.warnings, evicted)
-        )
+        if self.evicted:
+            evicted = f"{self.evicted:,} entries were evicted meanwhile, perhaps some of these"
+            return replace(change, left=self.left or None, warnings=(*change.warnings, evicted))
+        if there := self.stored + self.present:
+            looked_up = f"{there:,} looked up after each batch"
+            return replace(change, evidence=(looked_up, "nothing was evicted"))
+        return change
+
+
+def cleared(removed: int, left: int) -> Change:
+    """Give what a clear did that has looked again for what it removed."""
+    return Change(
+        found=removed + left,
+        removed=removed,
+        left=left,
+        evidence=(f"looked for again afterwards: {left:,} there",),
+        warnings=(f"{left:,} are still being written",) if left else (),
+    )

@@ -120,8 +120,10 @@ def test_a_live_writer_is_told_of(server: Memcached, conditions: Conditions) -> 
     finally:
         ended.set()
         writer.join()
-    assert change.left
+    assert change.found
     assert change.removed
+    assert change.left
+    assert change.found == change.removed + change.left
     assert change.removed >= 3000
     assert "still being written" in change.warnings[0]
 

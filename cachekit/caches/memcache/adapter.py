@@ -25,7 +25,7 @@ from cachekit.caches.namespace import (
     stored_key,
 )
 from cachekit.caches.records import read_records
-from cachekit.caches.tally import Tally
+from cachekit.caches.tally import Tally, cleared
 from cachekit.errors import RefusedError
 from cachekit.model import Node, NodeAddress, shown
 from cachekit.quantities import OneOrMore, Share
@@ -138,17 +138,13 @@ class Memcache:
 
     def _clear_listed(self, connection: Connection, scope: Scope, conditions: Conditions) -> Change:
         keys, _ = self._selected(connection, scope, conditions)
-        found, removed = len(keys), 0
+        removed = 0
         for _ in range(_ROUNDS):
             removed += delete(connection, keys)
             keys, _ = self._selected(connection, scope, conditions)
             if not keys:
                 break
-        warnings = (f"{len(keys):,} are still being written",) if keys else ()
-        listed = f"listed again: {len(keys):,} there"
-        return Change(
-            found=found, removed=removed, left=len(keys), evidence=(listed,), warnings=warnings
-        )
+        return cleared(removed, len(keys))
 
     def _selected(
         self, connection: Connection, scope: Scope, conditions: Conditions

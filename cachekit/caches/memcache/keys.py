@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from cachekit.caches.base import Change, Conditions
 from cachekit.caches.memcache import crawler
 from cachekit.caches.memcache.connection import WRITE_BATCH_BYTES, Connection, wire_key
+from cachekit.caches.tally import cleared
 from cachekit.errors import RefusedError, UnexpectedReplyError
 
 
@@ -17,15 +18,13 @@ def flush(connection: Connection, conditions: Conditions) -> Change:
         return Change(evidence=("memcached says OK to flush_all; it does not list its keys",))
     connection.flush_all()
     left = len(present(connection, keys))
-    evidence = f"each of {len(keys):,} keys asked for after flush_all: {left:,} there"
-    return Change(found=len(keys), removed=len(keys) - left, left=left, evidence=(evidence,))
+    return cleared(len(keys) - left, left)
 
 
 def clear_keys(connection: Connection, keys: Sequence[bytes]) -> Change:
     """Delete keys, and look whether one is still there."""
     removed = delete(connection, keys)
-    left = len(present(connection, keys))
-    return Change(found=removed, removed=removed, left=left, evidence=(f"{left} there afterwards",))
+    return cleared(removed, len(present(connection, keys)))
 
 
 def delete(connection: Connection, keys: Sequence[bytes]) -> int:

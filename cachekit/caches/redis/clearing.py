@@ -8,6 +8,7 @@ from cachekit.caches.base import Change
 from cachekit.caches.redis.keyspace import Selection, listed, sweep, text
 from cachekit.caches.redis.store import Store
 from cachekit.caches.redis.tags import TagSet
+from cachekit.caches.tally import cleared
 from cachekit.errors import RefusedError
 from cachekit.model import shown
 
@@ -33,13 +34,13 @@ def clear_selected(
         # What is on its way from one server to another may be seen on neither.
         warning = "slots are moving between servers; clear again once they have settled"
         return Change(found=removed, removed=removed, warnings=(warning,))
-    return _change(removed, left)
+    return cleared(removed, left)
 
 
 def clear_keys(store: Store, keys: Sequence[bytes]) -> Change:
     """Unlink keys by their names."""
     removed = store.unlink(keys)
-    return _change(removed, len(store.present(keys)))
+    return cleared(removed, len(store.present(keys)))
 
 
 def clear_tags(store: Store, tags: Sequence[TagSet], outside: Callable[[bytes], bool]) -> Change:
@@ -57,7 +58,7 @@ def clear_tags(store: Store, tags: Sequence[TagSet], outside: Callable[[bytes], 
                 break
             seen.update(map(tag.key_of, members))
             removed += tag.clear(list(members))
-    change = _change(removed, len(store.present(seen)))
+    change = cleared(removed, len(store.present(seen)))
     if seen and not change.found:
         warning = f"none of the {len(seen):,} listed keys was there; does `member_prefix` fit?"
         return replace(change, warnings=(warning,))
@@ -71,13 +72,3 @@ def _refuse(store: Store, tag: TagSet, outside: Callable[[bytes], bool]) -> None
             f"the tag {tag} lists {len(strangers):,} keys outside of the namespace, such as"
             f" {shown(text(strangers[0]))}; --force clears them all the same",
         )
-
-
-def _change(removed: int, left: int) -> Change:
-    return Change(
-        found=removed + left,
-        removed=removed,
-        left=left,
-        evidence=(f"looked for again afterwards: {left:,} there",),
-        warnings=(f"{left:,} are still being written",) if left else (),
-    )
