@@ -23,7 +23,7 @@ from cachekit.caches.redis.priming import fill
 from cachekit.caches.redis.reading import Rewrite
 from cachekit.caches.redis.state import status_of
 from cachekit.caches.redis.store import Store, infos, opened
-from cachekit.caches.redis.tags import TagSet
+from cachekit.caches.redis.tags import TagSet, absent
 from cachekit.caches.tally import Tally
 from cachekit.deadline import Deadline
 from cachekit.errors import RefusedError
@@ -105,9 +105,14 @@ class Redis:
     def survey(self, place: Place, scope: Scope, conditions: Conditions) -> Survey:
         """Count what the scope selects."""
         with self.opened(place, conditions.deadline) as store:
-            found = self._found(store, scope, conditions)
-            examples = tuple(shown(text(key)) for key in found[:_EXAMPLES])
-            return Survey(found=len(found), total=total(store), examples=examples)
+            tags = self._tag_sets(store, scope, conditions) if scope.kind is Kind.TAG else []
+            found = self._found(store, scope, tags)
+            return Survey(
+                found=len(found),
+                total=total(store),
+                examples=tuple(shown(text(key)) for key in found[:_EXAMPLES]),
+                warnings=absent(tags),
+            )
 
     def status(self, place: Place, conditions: Conditions) -> Status:
         """Tell the counters and hazards, of all primaries together in a cluster."""
@@ -186,11 +191,10 @@ class Redis:
         names = [wire(pattern.replace(_TAG, value)) for value in scope.values]
         return [TagSet(store, name, prefix) for name in names]
 
-    def _found(self, store: Store, scope: Scope, conditions: Conditions) -> list[bytes]:
+    def _found(self, store: Store, scope: Scope, tags: Sequence[TagSet]) -> list[bytes]:
         if scope.kind is Kind.KEY:
             return store.present(map(wire, scope.values))
         if scope.kind is Kind.TAG:
-            tags = self._tag_sets(store, scope, conditions)
             return store.present({tag.key_of(each) for tag in tags for each in tag.members()})
         return list(listed(store, selection_of(scope, self.namespace)))
 

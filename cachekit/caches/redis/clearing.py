@@ -7,7 +7,7 @@ from dataclasses import replace
 from cachekit.caches.base import Change
 from cachekit.caches.redis.keyspace import Selection, listed, sweep, text
 from cachekit.caches.redis.store import Store
-from cachekit.caches.redis.tags import TagSet
+from cachekit.caches.redis.tags import TagSet, absent
 from cachekit.caches.tally import cleared
 from cachekit.errors import RefusedError
 from cachekit.model import shown
@@ -59,10 +59,11 @@ def clear_tags(store: Store, tags: Sequence[TagSet], outside: Callable[[bytes], 
             seen.update(map(tag.key_of, members))
             removed += tag.clear(list(members))
     change = cleared(removed, len(store.present(seen)))
+    warnings = (*change.warnings, *absent(tags))
     if seen and not change.found:
         warning = f"none of the {len(seen):,} listed keys was there; does `member_prefix` fit?"
-        return replace(change, warnings=(warning,))
-    return change
+        warnings = (*warnings, warning)
+    return replace(change, warnings=warnings)
 
 
 def _refuse(store: Store, tag: TagSet, outside: Callable[[bytes], bool]) -> None:

@@ -1,6 +1,6 @@
 """Tags as applications keep them: a set for each, that lists the keys which carry it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from cachekit.caches.redis.keyspace import text
 from cachekit.caches.redis.store import Store
@@ -27,7 +27,7 @@ class TagSet:
         if kind != b"none" and kind not in _SETS:
             said = f"is a {kind.decode()}, expected a set or sorted set that lists keys"
             raise RefusedError(self._home.place, f"the tag {self} {said}")
-        self._is_there = kind != b"none"
+        self.is_there = kind != b"none"
         self._list, self._remove, self._step = _SETS.get(kind, _SETS[b"set"])
 
     def __str__(self) -> str:
@@ -39,7 +39,7 @@ class TagSet:
 
     def members(self) -> set[bytes]:
         """List what the set holds."""
-        return {member for page in self._pages() for member in page} if self._is_there else set()
+        return {member for page in self._pages() for member in page} if self.is_there else set()
 
     def clear(self, members: Sequence[bytes]) -> int:
         """Unlink the keys of members and strike them off the list; count those that were there.
@@ -67,3 +67,12 @@ class TagSet:
                     raise self._home.unexpected(self._list, reply)
             if cursor == b"0":
                 return
+
+
+def absent(tags: Iterable[TagSet]) -> tuple[str, ...]:
+    """Say which tags have no set, as one that the application calls otherwise has none."""
+    return tuple(
+        f"there is no set {tag}: no entry carries the tag, or `tags` does not fit"
+        for tag in tags
+        if not tag.is_there
+    )

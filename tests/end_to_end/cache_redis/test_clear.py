@@ -229,6 +229,20 @@ def test_members_that_name_no_key_are_told_of(server: RedisServer, conditions: C
     assert "none of the 1 listed keys was there; does `member_prefix` fit?" in change.warnings
 
 
+def test_a_tag_whose_set_is_not_there_is_told_of(
+    server: RedisServer, conditions: Conditions
+) -> None:
+    server.put([key(1)])
+    with server.client() as client:
+        client.sadd("tag:shoes", key(1))
+    cache = cache_of(server, tags="tags:{tag}")
+    scope = Scope(Kind.TAG, ("shoes",))
+    expected = ("there is no set tags:shoes: no entry carries the tag, or `tags` does not fit",)
+    assert cache.survey(cache.places({})[0], scope, conditions).warnings == expected
+    change = clear(cache, scope, conditions)
+    assert (change.found, change.left, change.warnings) == (0, 0, expected)
+
+
 def test_a_tag_keeps_its_list_until_its_keys_are_gone(
     server: RedisServer, conditions: Conditions
 ) -> None:
