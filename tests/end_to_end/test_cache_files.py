@@ -724,6 +724,8 @@ def test_php_runs_the_new_file_after_the_disk_was_cleared(way: str, tmp_path: Pa
 
 # nginx
 
+SITE = "https://shop.example"
+
 
 def ask(node: Nginx, target: str, language: str = "") -> str:
     """Give the cache status that a client sees."""
@@ -764,7 +766,12 @@ def states(node: Nginx) -> dict[str, str]:
         (Scope(Kind.URL, ("https://shop.example/plain",)), "{scheme}://{host}{uri}", set()),
         (Scope(Kind.URL, ("https://evilshop.example/plain",)), None, set()),
         (Scope(Kind.URL_PREFIX, ("https://shop.example/other/",)), None, {"/other/1", "/other/2"}),
-        (Scope(Kind.URL_REGEX, (r"/other/\d$",)), None, {"/other/1", "/other/2"}),
+        (Scope(Kind.URL, ("/vary", "/other/2")), None, {"/vary de", "/vary en", "/other/2"}),
+        (Scope(Kind.URL_PREFIX, ("/vary",)), None, {"/vary de", "/vary en", "/vary?x=1"}),
+        (Scope(Kind.URL_REGEX, (r"^/other/\d$",)), None, {"/other/1", "/other/2"}),
+        (Scope(Kind.URL_REGEX, ("^/vary$",)), "{scheme}://{host}{uri}", {"/vary de", "/vary en"}),
+        (Scope(Kind.URL_REGEX, (r"\?x=1", "(?i)^/PLAIN")), None, {"/vary?x=1", "/plain"}),
+        (Scope(Kind.URL_REGEX, ("shop",)), None, set()),
         (Scope(Kind.KEY, ("http://shop.example/vary",)), None, {"/vary de", "/vary en"}),
         (Scope(Kind.PREFIX, ("http://shop.example/vary?",)), None, {"/vary?x=1"}),
         (EVERYTHING, None, set(TARGETS)),
@@ -775,9 +782,9 @@ def test_nginx_fetches_anew_what_was_cleared_and_only_that(
     pages: Nginx, scope: Scope, key: str | None, gone: set[str]
 ) -> None:
     files = cache(pages.cache_dir, format="nginx", key=key, adopt=True)
-    survey = files.survey(place_of(files), scope, conditions())
+    survey = files.survey(place_of(files), scope, conditions(site=SITE))
     assert (survey.found, survey.total) == (len(gone), 6)
-    change = clear(files, scope)
+    change = clear(files, scope, site=SITE)
     assert (change.found, change.removed, change.left) == (len(gone), len(gone), 0)
     if not gone:
         assert "http://shop.example/" in change.warnings[0]
@@ -785,6 +792,15 @@ def test_nginx_fetches_anew_what_was_cleared_and_only_that(
     assert {target for target, state in now.items() if state == "MISS"} == gone
     assert set(now.values()) <= {"HIT", "MISS"}
     assert set(states(pages).values()) == {"HIT"}
+
+
+@pytest.mark.usefixtures("either")
+def test_nginx_pages_of_other_hosts_are_spared_by_paths_and_regexes(pages: Nginx) -> None:
+    files = cache(pages.cache_dir, format="nginx", adopt=True)
+    for scope in (Scope(Kind.URL_REGEX, ("^/",)), Scope(Kind.URL_PREFIX, ("/",))):
+        for other in ("http://other.example", "http://example", "http://evilshop.example"):
+            assert clear(files, scope, site=other).removed == 0
+    assert clear(files, Scope(Kind.URL_REGEX, ("^/",)), site=SITE).removed == 6
 
 
 @pytest.mark.usefixtures("either")

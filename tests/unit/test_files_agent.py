@@ -120,9 +120,33 @@ def test_a_template_tells_the_scheme_and_a_port_may_be_missing() -> None:
     )
 
 
-@pytest.mark.parametrize("url", ["/x", "ftp://a/x", "http:///x", "http://[x/", "http://a:x/"])
+@pytest.mark.parametrize("url", ["//x", "ftp://a/x", "http:///x", "http://[x/", "http://a:x/"])
 def test_what_is_no_url_is_refused(url: str) -> None:
-    assert url in cache(format="nginx").refusal(Scope(Kind.URL, (url,)), conditions())
+    refusal = cache(format="nginx").refusal(Scope(Kind.URL, (url,)), conditions(site="http://a"))
+    assert url in refusal
+
+
+@pytest.mark.parametrize("kind", [Kind.URL, Kind.URL_PREFIX, Kind.URL_REGEX])
+def test_a_path_needs_a_site(kind: Kind) -> None:
+    assert "no `site:`" in cache(format="nginx").refusal(Scope(kind, ("/x",)), conditions())
+
+
+def test_a_regex_that_begins_with_a_scheme_is_refused() -> None:
+    scope = Scope(Kind.URL_REGEX, ("^https?://a/x",))
+    refusal = cache(format="nginx").refusal(scope, conditions(site="http://a"))
+    assert "matches path and query" in refusal
+
+
+def test_uri_is_what_follows_the_host_or_stands_where_the_template_says() -> None:
+    plain = re.compile(patterns.uri_regex("https://a.b:8443", None), re.DOTALL)
+    for key in ("httpGETa.b/x?/y", "A.B:8443/x?/y"):
+        match = plain.fullmatch(key)
+        assert match is not None
+        assert match["uri"] == "/x?/y"
+    assert not plain.fullmatch("http://xa.b/a.b/x")
+    last = re.fullmatch(patterns.uri_regex("https://a.b", "{uri}|{host}"), "/x|y|a.b")
+    assert last is not None
+    assert last["uri"] == "/x|y"
 
 
 # Settings
@@ -153,6 +177,7 @@ def test_what_cannot_be_a_cache_is_refused_in_the_settings(path: str, reason: st
         {"keep": -1},
         {"key": "{host}{uri}"},
         {"key": "{host}", "format": "nginx"},
+        {"key": "{uri}{uri}", "format": "nginx"},
         {"opcache": "code", "format": "nginx"},
     ],
 )

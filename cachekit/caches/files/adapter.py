@@ -19,6 +19,7 @@ from cachekit.caches.base import (
 from cachekit.caches.files import answers, patterns
 from cachekit.caches.files.agent.roots import system_reason
 from cachekit.caches.files.call import ask
+from cachekit.caches.pages import absolute, check_regex
 from cachekit.errors import RefusedError
 from cachekit.model import Node
 from cachekit.quantities import OneOrMore, Share
@@ -61,8 +62,8 @@ class Files:
             raise ValueError(f"path {self.path}: {reason}")
         if self.keep < 0:
             raise ValueError("keep: expected 0 or more")
-        if self.key is not None and (self.format != "nginx" or "{uri}" not in self.key):
-            raise ValueError("key: expected a template with {uri}, together with `format: nginx`")
+        if self.key is not None and (self.format != "nginx" or self.key.count("{uri}") != 1):
+            raise ValueError("key: expected a template with one {uri}, and `format: nginx`")
         if self.opcache is not None and self.format == "nginx":
             raise ValueError("opcache: nginx keeps no PHP files")
 
@@ -213,7 +214,7 @@ class Files:
         if scope.kind is Kind.OLDER_THAN:
             return {"everything": False, "older_than": scope.seconds}
         if scope.kind is Kind.URL_REGEX:
-            return {"everything": False, "by_key": True, "search": list(scope.values)}
+            return {"everything": False, "by_key": True} | self._search(scope, conditions.site)
         if regex := self._regexes(conditions).get(scope.kind):
             values = scope.values
             if scope.kind is Kind.PATH:
@@ -223,12 +224,20 @@ class Files:
             return {"everything": False, "by_key": scope.kind in _BY_KEY, "match": match}
         return {"everything": True}
 
+    def _search(self, scope: Scope, site: str) -> dict[str, Any]:
+        """Say which part of a key to search, for what. Raises ValueError."""
+        for value in scope.values:
+            check_regex(value)
+        within = patterns.uri_regex(absolute("/", site), self.key)
+        return {"within": within, "search": list(scope.values)}
+
     def _regexes(self, conditions: Conditions) -> Mapping[Kind, Callable[[str], str]]:
-        def url(value: str) -> str:
-            return patterns.url_regex(value, self.key, as_prefix=False)
+        def url(value: str, *, as_prefix: bool = False) -> str:
+            page = absolute(value, conditions.site)
+            return patterns.url_regex(page, self.key, as_prefix=as_prefix)
 
         def url_prefix(value: str) -> str:
-            return patterns.url_regex(value, self.key, as_prefix=True)
+            return url(value, as_prefix=True)
 
         return {
             Kind.PATH: patterns.path_regex,

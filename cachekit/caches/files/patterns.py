@@ -63,14 +63,20 @@ def url_regex(url: str, template: str | None, *, as_prefix: bool) -> str:
     """
     scheme, host, uri = _split(url)
     after = ".*" if as_prefix else ""
+    return _key_regex(template, scheme=scheme, host=host, uri=re.escape(uri) + after)
+
+
+def uri_regex(site: str, template: str | None) -> str:
+    """Match all nginx keys of a site; its group `uri` is path and query. Raises ValueError."""
+    _, host, _ = _split(site)
+    return _key_regex(template, scheme="https?", host=host, uri="(?P<uri>/.*)")
+
+
+def _key_regex(template: str | None, *, scheme: str, host: str, uri: str) -> str:
+    host = f"(?i:{host})"
     if template is None:
-        return f"{_BEFORE_HOST}(?i:{host}){re.escape(uri)}{after}"
-    values = {
-        "scheme": re.escape(scheme),
-        "method": _METHOD,
-        "host": f"(?i:{host})",
-        "uri": re.escape(uri) + after,
-    }
+        return f"{_BEFORE_HOST}{host}{uri}"
+    values = {"scheme": scheme, "method": _METHOD, "host": host, "uri": uri}
     pieces = _FIELDS.split(template)
     return "".join(
         values[piece] if index % 2 else re.escape(piece) for index, piece in enumerate(pieces)
@@ -85,7 +91,7 @@ def _split(url: str) -> tuple[str, str, str]:
     except ValueError as error:
         raise ValueError(f"{url}: {error}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{url} is no absolute http(s) URL")
+        raise ValueError(f"{url}: expected a path that starts with /, or http(s)://host/path")
     uri = url.partition("#")[0].partition("://")[2][len(parts.netloc) :]
     host = re.escape(parts.netloc.rpartition("@")[2])
     # $host has no port where $http_host has one.

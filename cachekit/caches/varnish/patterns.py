@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from string import ascii_letters, digits
 
+from cachekit.caches.pages import absolute, check_regex
 from cachekit.model import DEFAULT_PORTS, has_userinfo
 
 _PLAIN = frozenset(f"{ascii_letters}{digits}-/:=&%,;@~'!_".encode())
@@ -17,7 +18,6 @@ _UNSPEAKABLE = re.compile(r'\\?([\s"])')
 _STEP = re.compile(r"\\.|.", re.DOTALL)
 _URL = re.compile(rb"(?i)https?://([^/?#]*)([^#]*)")
 _UNSENDABLE = re.compile(rb"[\x00-\x20\x7f]")
-_ABSOLUTE_REGEX = re.compile(r"\^?\(*https?\??:", re.IGNORECASE)
 _PORT = re.compile(r"(?P<host>.*?)(?::(?P<port>\d+))?", re.DOTALL)
 
 
@@ -45,8 +45,7 @@ def written(regex: str) -> str:
         raise ValueError("write bytes beyond ASCII as they are on the wire, such as %C3%A9")
     if re.compile(regex).flags & re.VERBOSE:
         raise ValueError("leave out the flag x; spaces stand for themselves")
-    if _ABSOLUTE_REGEX.match(regex):
-        raise ValueError("expected one that matches path and query; the host is the site's")
+    check_regex(regex)
     # Escaped or not, inside a class or not: `\x20` is what `\ ` and ` ` mean.
     return _STEP.sub(lambda each: _UNSPEAKABLE.sub(_hexadecimal, each[0]), regex)
 
@@ -66,11 +65,7 @@ class Page:
 
 def page_of(value: str, site: str) -> Page:
     """Take a URL apart; a path belongs to the site. Raises ValueError."""
-    url = _bytes(value)
-    if url.startswith(b"/") and not url.startswith(b"//"):
-        if not site:
-            raise ValueError(f"{value} has no host, and no `site:` is known; write the whole URL")
-        url = _bytes(site) + url
+    url = _bytes(absolute(value, site))
     match = _URL.fullmatch(url.partition(b"#")[0])
     if match is None or not match[1] or has_userinfo(url):
         raise ValueError(f"{value}: expected a path that starts with /, or http(s)://host/path")

@@ -20,6 +20,8 @@ class Selection:
 
     def __init__(self, job: Job) -> None:
         self._patterns = [re.compile(each, re.DOTALL) for each in job.get("match", [])]
+        # What is searched is the part of a label that is called `uri` here.
+        self._within = re.compile(job.get("within", ""), re.DOTALL)
         self._searches = [re.compile(each) for each in job.get("search", [])]
         age = job.get("older_than")
         self._before = None if age is None else time.time() - age
@@ -41,8 +43,9 @@ class Selection:
     def _matches(self, label: str) -> bool:
         if not (self._patterns or self._searches):
             return True
-        return any(each.fullmatch(label) for each in self._patterns) or any(
-            each.search(label) for each in self._searches
+        within = self._within.fullmatch(label) if self._searches else None
+        return any(each.fullmatch(label) for each in self._patterns) or bool(
+            within and any(each.search(within.group("uri")) for each in self._searches)
         )
 
 

@@ -27,7 +27,15 @@ sub matcher {
     my @whole = map { my $each = text($_); qr/\A(?:$each)\z/su } @{ $job->{match} || [] };
     my @part = map { my $each = text($_); qr/$each/u } @{ $job->{search} || [] };
     return sub { 1 } unless @whole || @part;
-    return sub { my $text = text(shift); return scalar grep { $text =~ $_ } @whole, @part };
+    # What is searched is the part of a label that is called `uri` here.
+    my $within = text(defined $job->{within} ? $job->{within} : "");
+    return sub {
+        my $text = text(shift);
+        return 1 if grep { $text =~ $_ } @whole;
+        return 0 unless @part && $text =~ /\A(?:$within)\z/su;
+        my $uri = $+{uri};
+        return scalar grep { $uri =~ $_ } @part;
+    };
 }
 
 # Read the key of an entry; undef for what is none, such as one being written.
