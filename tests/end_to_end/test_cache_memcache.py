@@ -15,6 +15,7 @@ import pytest
 from cachekit.caches.base import Change, Conditions, Filling, Place
 from cachekit.caches.memcache import Memcache
 from cachekit.caches.namespace import prefix_of
+from cachekit.deadline import Deadline, DeadlineError
 from cachekit.errors import CachekitError, RefusedError, SourceError, UnreachableError
 from cachekit.lock import locked_one
 from cachekit.model import parse_address
@@ -189,6 +190,43 @@ def listening(answer: bytes | None) -> Iterator[Place]:
             thread.join()
 
 
+def test_a_key_that_no_memcached_takes_is_refused_while_planning(conditions: Conditions) -> None:
+    cache = Memcache(servers=(parse_address("127.0.0.1:1"),))
+    for name in ("k" * 251, "k " * 94):
+        refusal = cache.refusal(Scope(Kind.KEY, ("k", name)), conditions)
+        assert "bytes on the wire, memcached takes 250" in refusal
+    assert cache.refusal(Scope(Kind.KEY, ("k" * 250, "k " * 93)), conditions) == ""
+
+
+TWO = tuple(map(parse_address, ("127.0.0.1:1", "127.0.0.1:2")))
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ({"weights": (0, 0), "distribution": "ketama"}, "expected weights from 1"),
+        ({"weights": (-1, 1), "distribution": "ketama"}, "expected weights from 1"),
+        ({"weights": (10**40, 1), "distribution": "ketama"}, "expected weights from 1"),
+        ({"weights": (1, 2, 3), "distribution": "ketama"}, "as many weights as servers"),
+        ({"weights": (1, 2)}, "`modula` knows no weights"),
+        ({"servers": TWO[:1] * 2}, "a server is named twice"),
+        ({"namespace": "my shop:"}, "no keys with spaces"),
+        ({"namespace": "shop:\n"}, "no keys with spaces"),
+        ({"namespace": "x" * 250}, "none would fit"),
+        ({"namespace": "é" * 119 + "{release}"}, "none would fit"),
+        ({"max_keys": -1}, "expected max_keys of 0 or more"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(keys: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        Memcache(**{"servers": TWO, **keys})
+
+
+def test_a_namespace_leaves_room_for_keys() -> None:
+    assert Memcache(servers=TWO, namespace="x" * 249)
+    assert Memcache(servers=TWO, namespace="x" * 237 + "{release}")
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -201,8 +239,6 @@ def listening(answer: bytes | None) -> Iterator[Place]:
 def test_what_is_no_healthy_memcached_is_named(
     answer: bytes | None, said: str, tmp_path: Path
 ) -> None:
-    from cachekit.deadline import Deadline, DeadlineError
-
     given = conditions_of(tmp_path, deadline=Deadline(0.5))
     with listening(answer) as place, pytest.raises((CachekitError, DeadlineError), match=said):
         Memcache(servers=place.addresses).clear(place, Scope(Kind.KEY, ("a",)), given)

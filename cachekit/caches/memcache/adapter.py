@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 from cachekit.caches.base import Change, Conditions, Filling, Place, Status, Survey, at_servers
 from cachekit.caches.memcache import crawler, php_values
-from cachekit.caches.memcache.connection import Connection, wire_key
+from cachekit.caches.memcache.connection import BLANK, MAX_KEY, Connection, too_long, wire_key
 from cachekit.caches.memcache.keys import clear_keys, delete, flush, present
 from cachekit.caches.memcache.placement import Distribution, KeyHash, Placement, placement
 from cachekit.caches.memcache.priming import Item, Shelf, check_room, fill, lost
@@ -66,12 +66,9 @@ class Memcache:
     max_share: Share | None = None
 
     def __post_init__(self) -> None:
-        if self.weights and len(self.weights) != len(self.servers):
-            raise ValueError("expected as many weights as servers")
-        if len(set(self.servers)) != len(self.servers):
-            raise ValueError("a server is named twice")
-        if self.max_keys is not None and self.max_keys < 0:
-            raise ValueError("expected max_keys of 0 or more")
+        for wrong, problem in self._problems():
+            if wrong:
+                raise ValueError(problem)
 
     def places(self, nodes: Mapping[str, Node]) -> tuple[Place, ...]:
         """Each server."""
@@ -79,6 +76,9 @@ class Memcache:
 
     def refusal(self, scope: Scope, conditions: Conditions) -> str:
         """Refuse what reaches beyond the namespace, or into a release that is kept."""
+        keys = scope.values if scope.kind is Kind.KEY else ()
+        if reason := next(filter(None, map(too_long, map(_bytes, keys))), ""):
+            return reason
         return namespace_refusal(self.namespace, scope, conditions, exclusive=self.exclusive)
 
     def clear(self, place: Place, scope: Scope, conditions: Conditions) -> Change:
@@ -135,6 +135,19 @@ class Memcache:
             fill(items, shelves, self._placement(conditions), tally)
             tally.notes += lost(connections, kept)
         return tally.change()
+
+    def _problems(self) -> Iterator[tuple[bool, str]]:
+        start = _bytes(prefix_of(self.namespace, ""))
+        yield len(set(self.servers)) != len(self.servers), "a server is named twice"
+        if self.weights:
+            fitting = len(self.weights) == len(self.servers)
+            yield not fitting, "expected as many weights as servers"
+            yield not all(0 < each < 2**32 for each in self.weights), "expected weights from 1"
+            yield self.distribution == "modula", "`modula` knows no weights, as in PHP"
+        yield bool(BLANK.search(start)), "memcached takes no keys with spaces or control characters"
+        # One more byte at least, to be a key.
+        yield len(start) >= MAX_KEY, f"memcached takes keys of {MAX_KEY} bytes: none would fit"
+        yield self.max_keys is not None and self.max_keys < 0, "expected max_keys of 0 or more"
 
     def _clear_listed(self, connection: Connection, scope: Scope, conditions: Conditions) -> Change:
         keys, _ = self._selected(connection, scope, conditions)

@@ -5,6 +5,7 @@ and counted. Batches are small enough that neither side can block the other whil
 """
 
 import base64
+import re
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +17,12 @@ from pymemcache.exceptions import MemcacheError
 from cachekit.caches.base import Place
 from cachekit.deadline import Deadline, DeadlineError
 from cachekit.errors import RefusedError, UnexpectedReplyError, UnreachableError
-from cachekit.model import Address
+from cachekit.model import Address, shown
 
 DEFAULT_PORT = 11211
 MAX_KEY = 250
+BLANK = re.compile(rb"[\x00-\x20\x7f]")
+"""What text commands cannot carry in a key."""
 IO_SECONDS = 10.0
 # Request bytes of a batch whose replies carry values: what a server accepts without being read.
 READ_BATCH_BYTES = 16 * 1024
@@ -202,6 +205,15 @@ def _text(value: object) -> str:
 
 def wire_key(key: bytes) -> tuple[bytes, bytes]:
     """Give a key as a meta command takes it, and the flag that says how: binary ones in base64."""
-    if any(byte <= 0x20 or byte == 0x7F for byte in key):
+    if BLANK.search(key):
         return base64.b64encode(key), b" b"
     return key, b""
+
+
+def too_long(key: bytes) -> str:
+    """Say why a key cannot be asked for; "" if it can."""
+    size = len(wire_key(key)[0])
+    if size <= MAX_KEY:
+        return ""
+    name = shown(key.decode("utf-8", "backslashreplace"))
+    return f"the key {name} has {size} bytes on the wire, memcached takes {MAX_KEY}"

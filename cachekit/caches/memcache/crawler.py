@@ -19,6 +19,10 @@ _POLL_SECONDS = 0.1
 _OLDEST = (1, 6, 9)
 
 
+class NotListedError(RefusedError):
+    """A memcached that never lists its keys, however quiet it is."""
+
+
 def size_of(connection: Connection, prefix: bytes, conditions: Conditions) -> int:
     """Sum the bytes of the items that start with a prefix."""
     pattern = re.compile(_start(prefix) + rb"[^\n]* size=(\d+)", re.MULTILINE)
@@ -58,11 +62,11 @@ def _check_able(connection: Connection) -> None:
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
     instead = "change the namespace of the release instead; nothing was removed"
     if numbers < _OLDEST:
-        raise RefusedError(
+        raise NotListedError(
             connection.place, f"memcached {version} cannot list its keys, 1.6.9 can; {instead}"
         )
     if "no" in (settings.get("dump_enabled"), settings.get("lru_crawler")):
-        raise RefusedError(
+        raise NotListedError(
             connection.place,
             f"this memcached does not list its keys (-X, or no_lru_crawler); {instead}",
         )

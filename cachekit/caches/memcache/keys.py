@@ -6,14 +6,14 @@ from cachekit.caches.base import Change, Conditions
 from cachekit.caches.memcache import crawler
 from cachekit.caches.memcache.connection import WRITE_BATCH_BYTES, Connection, wire_key
 from cachekit.caches.tally import cleared
-from cachekit.errors import RefusedError, UnexpectedReplyError
+from cachekit.errors import UnexpectedReplyError
 
 
 def flush(connection: Connection, conditions: Conditions) -> Change:
     """Make everything invisible at once, and ask for what was there."""
     try:
         keys, _ = crawler.keys_and_total(connection, b"", conditions)
-    except RefusedError:
+    except crawler.NotListedError:
         connection.flush_all()
         return Change(evidence=("memcached says OK to flush_all; it does not list its keys",))
     connection.flush_all()

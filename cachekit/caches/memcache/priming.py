@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from cachekit.caches.memcache.connection import MAX_KEY, WRITE_BATCH_BYTES, Connection
+from cachekit.caches.memcache.connection import BLANK, MAX_KEY, WRITE_BATCH_BYTES, Connection
 from cachekit.caches.memcache.keys import present
 from cachekit.caches.tally import Tally
 from cachekit.errors import RefusedError
@@ -16,7 +16,6 @@ _LONGEST_RELATIVE_TTL = 30 * 86400
 # What an item takes beside key and value, at most; the server's limit includes it.
 _HEADER_BYTES = 64
 _WATCH_EVERY = 10
-_BLANK = re.compile(rb"[\x00-\x20\x7f]")
 # php-memcached refuses keys with anything else.
 _NOT_GRAPHIC = re.compile(rb"[^\x21-\x7e]")
 
@@ -45,7 +44,7 @@ class Shelf:
         self._connection = connection
         self._tally = tally
         self._force = force
-        self._unfit_bytes = _NOT_GRAPHIC if for_php else _BLANK
+        self._unfit_bytes = _NOT_GRAPHIC if for_php else BLANK
         self._mode = b"MS" if overwrite else b"ME"
         self._max_item = connection.number("item_size_max", "settings")
         self._evictions = connection.number("evictions")
