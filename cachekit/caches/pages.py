@@ -2,6 +2,8 @@
 
 import re
 
+from cachekit.model import Site
+
 _ABSOLUTE_REGEX = re.compile(r"\^?\(*https?\??:", re.IGNORECASE)
 
 
@@ -11,7 +13,7 @@ def absolute(url: str, site: str) -> str:
         return url
     if not site:
         raise ValueError(f"{url} has no host, and no `site:` is known; write the whole URL")
-    return site + url
+    return f"{Site(site)}{url}"
 
 
 def check_regex(regex: str) -> None:

@@ -132,6 +132,11 @@ def test_a_release_that_cannot_be_spared_is_refused() -> None:
     assert cache.refusal(EVERYTHING, conditions(release="r42.1")) == ""
 
 
+@pytest.mark.parametrize("site", ["https://shop.example", "https://shop.example/"])
+def test_a_path_begins_at_the_host_of_the_site(site: str) -> None:
+    assert page_of("/a?b", site).url == b"http://shop.example/a?b"
+
+
 def test_a_path_needs_a_site() -> None:
     assert "site" in Varnish(on=("edge",)).refusal(Scope(Kind.URL, ("/a",)), conditions())
     whole = Scope(Kind.URL, ("http://shop.example/a",))
