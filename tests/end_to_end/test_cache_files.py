@@ -19,12 +19,12 @@ import pytest
 
 from cachekit.caches.apc import Apc
 from cachekit.caches.base import Cache, Change, Conditions, Filling, Place
-from cachekit.caches.files import Files, answers, call
+from cachekit.caches.files import Files, call
 from cachekit.deadline import Deadline
 from cachekit.errors import CommandError, RefusedError, UnexpectedReplyError
 from cachekit.execution import Limits, execute
 from cachekit.model import Node, parse_address
-from cachekit.outcomes import StepOutcome, judged
+from cachekit.outcomes import StepOutcome
 from cachekit.plan import Selection, plan_clear
 from cachekit.scope import EVERYTHING, Kind, Scope
 from cachekit.settings import Settings
@@ -327,11 +327,31 @@ def test_where_links_do_not_count_directories_they_are_kept_all_the_same(layered
 
 @pytest.mark.usefixtures("either")
 def test_a_time_that_is_used_up_is_no_success(root: Path) -> None:
-    job = {**cache(root)._job("clear", str(root)), "everything": False, "match": [".*"]}
-    change = answers.change(answered({**job, "seconds": 0.0}))
-    assert judged(change)[0] is StepOutcome.UNKNOWN
-    assert change.removed == 0
-    assert "clear again" in change.warnings[0]
+    files = cache(root)
+    job = {**files._job("clear", str(root)), "everything": False, "match": [".*"]}
+    with pytest.raises(CommandError, match="web1: the time was used up; nothing was changed"):
+        call.checked(place_of(files), answered({**job, "seconds": 0.0}))
+    assert len(names(root)) == 41
+
+
+@pytest.mark.usefixtures("either")
+def test_a_clear_that_is_late_has_failed_and_says_how_far_it_came(root: Path) -> None:
+    for number in range(3000):
+        (root / f"e{number}").mkdir()
+        (root / f"e{number}" / "page").touch()
+    files = cache(root)
+    job = {**files._job("clear", str(root)), "everything": False, "match": [".*"]}
+    for doubling in range(12):
+        # It looks at its clock at each directory: it ends among them, wherever that is.
+        answer = answered({**job, "seconds": 0.002 * 2**doubling})
+        if answer["removed"]:
+            break
+    assert len(names(root)) == 3041 - answer["removed"]
+    said = (
+        rf"web1: the time was used up; {answer['removed']:,} files were removed, others may be left"
+    )
+    with pytest.raises(CommandError, match=said):
+        call.checked(place_of(files), answer)
 
 
 @pytest.mark.usefixtures("either")
@@ -724,7 +744,7 @@ def test_php_runs_the_new_file_after_the_disk_was_cleared(way: str, tmp_path: Pa
 
 # nginx
 
-SITE = "https://shop.example"
+SITE = "https://shop.example/"
 
 
 def ask(node: Nginx, target: str, language: str = "") -> str:

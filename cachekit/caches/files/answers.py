@@ -38,8 +38,6 @@ def _warnings(answer: Mapping[str, Any]) -> Iterator[str]:
         yield _GAP
     if "how" in answer and answer["left"] is None:
         yield "another program has put its own directory there meanwhile; look there, run again"
-    if answer.get("late"):
-        yield "the time was used up before all were removed; clear again"
     for name, reason in answer.get("not_removed", {}).items():
         yield f"{shown(name)} is unused but still there ({shown(reason)}); the next run removes it"
     for name, reason in answer.get("not_collected", {}).items():

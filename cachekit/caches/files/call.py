@@ -50,7 +50,7 @@ def ask(place: Place, job: dict[str, Any], deadline: Deadline) -> dict[str, Any]
         said = shown((completed.stderr or completed.stdout).decode(errors="replace").strip()[-500:])
         message = f"the program on the node ended with {completed.status}: {said or 'no answer'}"
         raise UnexpectedReplyError(place.name, message) from error
-    return _checked(place, answer)
+    return checked(place, answer)
 
 
 def argv() -> list[str]:
@@ -58,16 +58,24 @@ def argv() -> list[str]:
     return ["sh", "-c", _CHOOSE, "cachekit", _PYTHON, _PERL]
 
 
-def _checked(place: Place, answer: Any) -> dict[str, Any]:
+def checked(place: Place, answer: Any) -> dict[str, Any]:
+    """Raise what an answer tells to have gone wrong."""
     if not isinstance(answer, dict):
         raise UnexpectedReplyError(place.name, "the program on the node answered no object")
     if "refused" in answer:
         raise RefusedError(place.name, shown(answer["refused"]))
-    if "late" in answer and not answer.get("removed"):
-        raise CommandError(place.name, f"{shown(answer['late'])}; nothing was changed")
+    if "late" in answer:
+        raise CommandError(place.name, f"{shown(answer['late'])}; {_so_far(answer)}")
     if "error" in answer:
         raise CommandError(place.name, shown(answer["error"]))
     return answer
+
+
+def _so_far(answer: dict[str, Any]) -> str:
+    removed = answer.get("removed", 0)
+    if not removed:
+        return "nothing was changed"
+    return f"{removed:,} files were removed, others may be left; clear again, or with a longer --deadline"
 
 
 def program(job: dict[str, Any]) -> bytes:
