@@ -281,11 +281,12 @@ def _read(
 ) -> Iterator[Item]:
     """Read items without bumping them in the donor's LRU; what expired meanwhile is left out."""
     commands = (b"mg %b k v f t u%b q\r\n" % (wired, flag) for wired, flag in map(wire_key, keys))
-    for line, value in connection.fetch(commands):
-        _, _, key, flags, ttl, *is_binary = line.split(b" ")
-        left = None if ttl == b"t-1" else float(ttl[1:])
-        plain = base64.b64decode(key[1:]) if is_binary else key[1:]
-        yield Item(target + plain[len(source) :], value, int(flags[1:]), left)
+    with connection.translated():
+        for line, value in connection.fetch(commands):
+            _, _, key, flags, ttl, *is_binary = line.split(b" ")
+            left = None if ttl == b"t-1" else float(ttl[1:])
+            plain = base64.b64decode(key[1:]) if is_binary else key[1:]
+            yield Item(target + plain[len(source) :], value, int(flags[1:]), left)
 
 
 def _size_of(path: str) -> int:

@@ -63,7 +63,7 @@ class Connection:
         with self.translated():
             self._set_timeout()
             stats: dict[bytes, Any] = self._client.stats(*which)
-        return {key.decode(): _text(value) for key, value in stats.items()}
+            return {key.decode(): _text(value) for key, value in stats.items()}
 
     def number(self, name: str, *which: str) -> int:
         """Give one counter."""
@@ -108,7 +108,7 @@ class Connection:
                 cut = block.rfind(b"\n") + 1
                 block, rest = block[:cut], block[cut:]
                 if block.startswith((b"BUSY", b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR")):
-                    raise RefusedError(self.place, f"memcached says: {block.decode().strip()}")
+                    raise RefusedError(self.place, f"memcached says: {shown(_text(block).strip())}")
                 if block.endswith(b"END\r\n") and block[-6:-5] in (b"", b"\n"):
                     yield block[:-5]
                     return
@@ -116,13 +116,20 @@ class Connection:
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Turn what the client and the socket raise into errors that name the place."""
+        """Turn what the client, the socket and the parsing of replies raise into our errors.
+
+        They name the place. To be held around what reads replies, and nothing else.
+        """
         try:
             yield
         except DeadlineError:
             raise
         except MemcacheError as error:
             raise UnexpectedReplyError(self.place, f"memcached says: {error}") from error
+        except (ValueError, LookupError) as error:
+            raise UnexpectedReplyError(
+                self.place, f"an answer that makes no sense: {shown(str(error))}"
+            ) from error
         except TimeoutError as error:
             raise UnreachableError(
                 self.place, "no answer in time; is it stopped, or its network down?"

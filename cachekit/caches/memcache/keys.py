@@ -45,4 +45,6 @@ def present(connection: Connection, keys: Sequence[bytes]) -> list[bytes]:
         for number, (wired, flag) in enumerate(map(wire_key, keys))
     ]
     replies = connection.ask(commands, batch_bytes=WRITE_BATCH_BYTES)
-    return [keys[int(line.rpartition(b"O")[2].split()[0])] for lines in replies for line in lines]
+    with connection.translated():
+        numbers = [int(line.rpartition(b"O")[2].split()[0]) for lines in replies for line in lines]
+        return [keys[number] for number in numbers]

@@ -102,10 +102,11 @@ class Shelf:
             % (key, len(value), _exptime(ttl, clock), flags, self._mode, number, value)
             for number, (key, value, flags, ttl) in enumerate(batch)
         ]
-        there = set()
-        for replies in self._connection.ask(commands, batch_bytes=2 * WRITE_BATCH_BYTES):
-            there |= {int(reply[4:]) for reply in replies if reply.startswith(b"NS O")}
-        return there
+        batches = self._connection.ask(commands, batch_bytes=2 * WRITE_BATCH_BYTES)
+        with self._connection.translated():
+            return {
+                int(line[4:]) for lines in batches for line in lines if line.startswith(b"NS O")
+            }
 
     def _server_time(self, batch: Sequence[Item]) -> int:
         """Give the server's clock, by which it reads what is over 30 days."""
@@ -133,7 +134,8 @@ class Shelf:
     def _count_missing(
         self, batch: Sequence[Item], there: set[int], replies: list[bytes], wanted: list[bytes]
     ) -> None:
-        found = {int(reply.rpartition(b"O")[2]): reply for reply in replies}
+        with self._connection.translated():
+            found = {int(reply.rpartition(b"O")[2]): reply for reply in replies}
         for number, item in enumerate(batch):
             reply = found.get(number)
             if reply == wanted[number] or (number in there and reply):
@@ -163,8 +165,7 @@ def check_room(connections: Sequence[Connection], size: int) -> None:
     """Refuse what would push other entries out. Raises RefusedError."""
     room = 0
     for connection in connections:
-        stats = connection.stats()
-        room += max(0, int(stats["limit_maxbytes"]) - int(stats["bytes"]))
+        room += max(0, connection.number("limit_maxbytes") - connection.number("bytes"))
     if size > room:
         raise RefusedError(
             ", ".join(connection.place for connection in connections),

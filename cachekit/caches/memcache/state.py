@@ -4,37 +4,46 @@ from cachekit.caches.base import Status
 from cachekit.caches.memcache.connection import Connection
 
 _NEARLY_FULL = 0.95
+_COUNTERS = (
+    "bytes",
+    "curr_connections",
+    "curr_items",
+    "evictions",
+    "get_hits",
+    "get_misses",
+    "limit_maxbytes",
+    "uptime",
+)
 
 
 def status_of(connection: Connection) -> Status:
-    """Read the server's counters."""
+    """Read the server's counters; those that it does not keep are not known."""
     stats, settings = connection.stats(), connection.stats("settings")
-
-    def number(name: str) -> int:
-        return int(stats.get(name, "0"))
-
+    with connection.translated():
+        told = {name: int(stats[name]) for name in _COUNTERS if name in stats}
+    details = {
+        "uptime_seconds": told.get("uptime"),
+        "connections": told.get("curr_connections"),
+        "item_size_max": settings.get("item_size_max"),
+    }
     return Status(
         version=stats.get("version"),
-        items=number("curr_items"),
-        size=number("bytes"),
-        capacity=number("limit_maxbytes"),
-        hits=number("get_hits"),
-        misses=number("get_misses"),
-        evictions=number("evictions"),
-        details={
-            "uptime_seconds": number("uptime"),
-            "connections": number("curr_connections"),
-            "item_size_max": settings.get("item_size_max", ""),
-        },
-        hazards=tuple(_hazards(stats, settings)),
+        items=told.get("curr_items"),
+        size=told.get("bytes"),
+        capacity=told.get("limit_maxbytes"),
+        hits=told.get("get_hits"),
+        misses=told.get("get_misses"),
+        evictions=told.get("evictions"),
+        details={name: value for name, value in details.items() if value is not None},
+        hazards=tuple(_hazards(told, stats, settings)),
     )
 
 
-def _hazards(stats: dict[str, str], settings: dict[str, str]) -> list[str]:
+def _hazards(told: dict[str, int], stats: dict[str, str], settings: dict[str, str]) -> list[str]:
     hazards = []
     if _is_true(stats.get("hash_is_expanding")):
         hazards.append("its hash table grows now; wait with clears by prefix")
-    size, capacity = int(stats.get("bytes", "0")), int(stats.get("limit_maxbytes", "0"))
+    size, capacity = told.get("bytes", 0), told.get("limit_maxbytes", 0)
     if capacity and size > _NEARLY_FULL * capacity:
         hazards.append(f"{size / capacity:.0%} full: what is primed pushes out what is there")
     if "no" in (settings.get("dump_enabled"), settings.get("lru_crawler")):
