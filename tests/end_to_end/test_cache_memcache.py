@@ -1,7 +1,9 @@
 """memcached, as its clients see it before and after: PHP's own among them."""
 
 import json
+import shlex
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -344,6 +346,18 @@ def test_a_lifetime_over_30_days_is_no_date_in_1970(
     filling = records(tmp_path, {"key": key("a"), "value": 1, "ttl": 40 * DAY})
     assert prime(cache_of(server), filling, conditions).left == 0
     assert abs(ttl_of(server, key("a")) - 40 * DAY) <= 2
+
+
+def test_a_lifetime_runs_while_the_loader_does(server: Memcached, conditions: Conditions) -> None:
+    record = '{"key": "shop:{release}:%s", "value": 1, "ttl": %d}'
+    lines = [record % ("long", 100), record % ("short", 1)]
+    code = (
+        f"import time\ntime.sleep(0.5)\nprint({lines[0]!r}, {lines[1]!r}, sep=chr(10), flush=True)"
+    )
+    line = shlex.join([sys.executable, "-c", f"{code}\ntime.sleep(1.6)"])
+    change = prime(cache_of(server), Filling(kind="command", value=line), conditions)
+    assert (change.found, change.stored, change.skipped, change.left) == (2, 1, 1, 0)
+    assert ttl_of(server, key("long")) <= 99
 
 
 def ttl_of(server: Memcached, name: str) -> int:

@@ -195,7 +195,6 @@ class Memcache:
             yield from self._copies(places, filling, conditions)
             return
         encode = php_values.encode if self.encoding == "php" else php_values.encode_plain
-        now = time.time()
         for record in read_records(filling, conditions.deadline):
             try:
                 key = stored_key(record.key, self.namespace, conditions.release)
@@ -206,7 +205,7 @@ class Memcache:
                 _bytes(key),
                 value,
                 flags if record.flags is None else record.flags,
-                None if record.expires_at is None else record.expires_at - now,
+                record.expires_at,
             )
 
     def _copies(
@@ -284,9 +283,9 @@ def _read(
     with connection.translated():
         for line, value in connection.fetch(commands):
             _, _, key, flags, ttl, *is_binary = line.split(b" ")
-            left = None if ttl == b"t-1" else float(ttl[1:])
+            expires_at = None if ttl == b"t-1" else time.time() + int(ttl[1:])
             plain = base64.b64decode(key[1:]) if is_binary else key[1:]
-            yield Item(target + plain[len(source) :], value, int(flags[1:]), left)
+            yield Item(target + plain[len(source) :], value, int(flags[1:]), expires_at)
 
 
 def _size_of(path: str) -> int:

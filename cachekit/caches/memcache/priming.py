@@ -2,6 +2,7 @@
 
 import math
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -21,12 +22,12 @@ _NOT_GRAPHIC = re.compile(rb"[^\x21-\x7e]")
 
 
 class Item(NamedTuple):
-    """What to store; `ttl` in seconds from now, None for ever."""
+    """What to store; `expires_at` in epoch seconds by this machine's clock, None for never."""
 
     key: bytes
     value: bytes
     flags: int
-    ttl: float | None
+    expires_at: float | None
 
 
 class Shelf:
@@ -54,9 +55,7 @@ class Shelf:
 
     def put(self, item: Item) -> None:
         """Take one item; it is written with the next full batch."""
-        if item.ttl is not None and item.ttl <= 0:
-            self._tally.skipped += 1
-        elif reason := self._unfit(item):
+        if reason := self._unfit(item):
             self._tally.fail(item.key, reason)
         else:
             self._batch.append(item)
@@ -66,10 +65,13 @@ class Shelf:
 
     def flush(self) -> None:
         """Write what is waiting, and look it up. Raises RefusedError where the server evicts."""
-        batch, self._batch, self._size = self._batch, [], 0
-        if not batch:
+        if not self._batch:
             return
-        self._verify(batch, self._write(batch))
+        now = time.time()
+        batch = [each for each in self._batch if each.expires_at is None or each.expires_at > now]
+        self._verify(batch, self._write(batch, now))
+        self._tally.skipped += len(self._batch) - len(batch)
+        self._batch, self._size = [], 0
         self._batches += 1
         if self._batches % _WATCH_EVERY == 0:
             self.watch()
@@ -94,13 +96,13 @@ class Shelf:
             return f"larger than the server's item_size_max of {format_bytes(self._max_item)}"
         return ""
 
-    def _write(self, batch: Sequence[Item]) -> set[int]:
+    def _write(self, batch: Sequence[Item], now: float) -> set[int]:
         """Store what is not there yet; give the numbers of what was."""
-        clock = self._server_time(batch)
+        ahead = self._clock_ahead(batch, now)
         commands = [
             b"ms %b %d T%d F%d %b O%d q\r\n%b\r\n"
-            % (key, len(value), _exptime(ttl, clock), flags, self._mode, number, value)
-            for number, (key, value, flags, ttl) in enumerate(batch)
+            % (key, len(value), _exptime(expires_at, now, ahead), flags, self._mode, number, value)
+            for number, (key, value, flags, expires_at) in enumerate(batch)
         ]
         batches = self._connection.ask(commands, batch_bytes=2 * WRITE_BATCH_BYTES)
         with self._connection.translated():
@@ -108,10 +110,11 @@ class Shelf:
                 int(line[4:]) for lines in batches for line in lines if line.startswith(b"NS O")
             }
 
-    def _server_time(self, batch: Sequence[Item]) -> int:
-        """Give the server's clock, by which it reads what is over 30 days."""
-        if any(item.ttl is not None and item.ttl > _LONGEST_RELATIVE_TTL for item in batch):
-            return self._connection.number("time")
+    def _clock_ahead(self, batch: Sequence[Item], now: float) -> float:
+        """Tell how far the server's clock is ahead, by which it reads what is over 30 days."""
+        latest = now + _LONGEST_RELATIVE_TTL
+        if any(item.expires_at is not None and item.expires_at > latest for item in batch):
+            return self._connection.number("time") - now
         return 0
 
     def _verify(self, batch: Sequence[Item], there: set[int]) -> None:
@@ -184,8 +187,8 @@ def lost(connections: Sequence[Connection], kept: Sequence[list[bytes]]) -> Iter
             )
 
 
-def _exptime(ttl: float | None, clock: int) -> int:
-    if ttl is None:
+def _exptime(expires_at: float | None, now: float, clock_ahead: float) -> int:
+    if expires_at is None:
         return 0
-    seconds = math.ceil(ttl)
-    return seconds if seconds <= _LONGEST_RELATIVE_TTL else clock + seconds
+    seconds = math.ceil(expires_at - now)
+    return seconds if seconds <= _LONGEST_RELATIVE_TTL else math.ceil(expires_at + clock_ahead)
