@@ -494,6 +494,20 @@ def test_a_copy_needs_two_releases(server: Memcached, conditions: Conditions) ->
         )
 
 
+def test_a_copy_needs_the_release_that_a_namespace_names(
+    server: Memcached, conditions: Conditions
+) -> None:
+    unknown = replace(conditions, release="", force=True)
+    per_release = cache_of(server)
+    for target, source in (
+        (per_release, replace(per_release, namespace="shop:")),
+        (replace(per_release, namespace="shop:"), per_release),
+    ):
+        filling = Filling(kind="donor", value="other", donor=source, donor_places=source.places({}))
+        with pytest.raises(RefusedError, match="which release"):
+            prime(target, filling, unknown)
+
+
 # --- status ---
 
 

@@ -19,6 +19,7 @@ from cachekit.caches.memcache.priming import Item, Shelf, check_room, fill, lost
 from cachekit.caches.memcache.state import status_of
 from cachekit.caches.namespace import (
     PLACEHOLDER,
+    WHICH_RELEASE,
     literal_start,
     namespace_refusal,
     prefix_of,
@@ -112,6 +113,8 @@ class Memcache:
                 _names(places),
                 "keys are shared out among all its servers; prime them all, without --node",
             )
+        if PLACEHOLDER in self.namespace and not conditions.release:
+            raise RefusedError(_names(places), WHICH_RELEASE)
         tally = Tally()
         with ExitStack() as opened:
             connections = [
@@ -224,17 +227,18 @@ class Memcache:
         self, places: Sequence[Place], filling: Filling, conditions: Conditions
     ) -> tuple[bytes, Sequence[Place]]:
         """Tell what a donor's keys start with, and where they are. Raises RefusedError."""
-        if isinstance(filling.donor, Memcache):
-            return _bytes(
-                prefix_of(filling.donor.namespace, conditions.release)
-            ), filling.donor_places
         names = _names(places)
+        donor = filling.donor if isinstance(filling.donor, Memcache) else None
+        if donor is not None:
+            if PLACEHOLDER in donor.namespace and not conditions.release:
+                raise RefusedError(names, WHICH_RELEASE)
+            return _bytes(prefix_of(donor.namespace, conditions.release)), filling.donor_places
         if PLACEHOLDER not in self.namespace:
             raise RefusedError(
                 names, f"no cache is called {filling.value}, and `namespace` is not per release"
             )
         source = prefix_of(self.namespace, filling.value)
-        if not conditions.release or source == prefix_of(self.namespace, conditions.release):
+        if source == prefix_of(self.namespace, conditions.release):
             raise RefusedError(
                 names, "a release is copied to another one: set `release:` or --live to the new one"
             )

@@ -235,6 +235,8 @@ class Redis:
         """Tell which cache is copied from, and how keys change. Raises RefusedError."""
         target = wire(prefix_of(self.namespace, conditions.release))
         if isinstance(filling.donor, Redis):
+            if PLACEHOLDER in filling.donor.namespace and not conditions.release:
+                raise RefusedError(place.name, WHICH_RELEASE)
             source = prefix_of(filling.donor.namespace, conditions.release)
             return filling.donor, Rewrite(wire(source), target)
         if PLACEHOLDER not in self.namespace:

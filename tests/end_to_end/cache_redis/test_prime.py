@@ -23,6 +23,7 @@ from tests.end_to_end.cache_redis.common import (
     counts,
     donor,
     key,
+    plain,
     prime,
     records,
     release,
@@ -96,6 +97,8 @@ def test_records_that_cannot_be_meant_are_refused(
         prime(cache_of(server, other), foreign, conditions)
     with pytest.raises(RefusedError, match="which release"):
         prime(cache_of(server), foreign, conditions_of(tmp_path))
+    with pytest.raises(RefusedError, match="which release"):
+        prime(plain(server), donor(cache_of(other)), conditions_of(tmp_path))
     with pytest.raises(SourceError, match="cannot be read"):
         prime(cache_of(server), Filling(kind="file", value="/nonexistent"), conditions)
     assert server.names() == set()
