@@ -15,9 +15,11 @@ vcl 4.1;
 backend default {{ .host = "{host}"; .port = "{port}"; }}
 """
 
-# A request with X-Peek is answered from the cache or not at all, so that looking fills nothing.
+# A request with X-Peek is answered from the cache or not at all, so that looking fills nothing, nor
+# has it fetched anew what it finds stale.
 PEEK = """
 sub vcl_miss { if (req.http.x-peek) { return (synth(404, "Not cached")); } }
+sub vcl_backend_fetch { if (bereq.http.x-peek) { return (abandon); } }
 """
 
 
