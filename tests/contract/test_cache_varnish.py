@@ -42,7 +42,7 @@ class VarnishContract(CacheContract):
 
     @pytest.fixture
     def conditions(self, tmp_path: Path) -> Conditions:
-        return conditions_of(tmp_path / "state", site="https://shop.example")
+        return conditions_of(tmp_path / "state", site="https://shop.example", release="r42")
 
     @pytest.fixture
     def stand(self, server: Varnish) -> Iterator[Stand]:

@@ -235,6 +235,7 @@ def test_a_soft_purge_serves_stale_once_and_a_hard_one_takes_it(
     assert (soft.removed, soft.evidence) == (1, ("x-cachekit: expired 1",))
     fetched = shop.count("/a")
     assert visitor.finds("/a")
+    visitor.visit("/a")
     assert wait_until(lambda: shop.count("/a") > fetched), "stale, so it is fetched anew"
     hard = by_http(preset="cachekit-xkey")
 
@@ -256,6 +257,8 @@ def test_a_release_goes_and_kept_ones_are_refused(
     clear(cache, edge, Scope(Kind.RELEASE, ("r40",)), conditions)
     assert not visitor.finds("/r40")
     assert all(visitor.finds(f"/{release}") for release in ("r41", "r42", "r4"))
+    old = Scope(Kind.RELEASE, ("r40",))
+    assert "which release is live?" in cache.refusal(old, replace(conditions, release=""))
     for release in ("r41", "r42"):
         scope = Scope(Kind.RELEASE, ("r40", release))
         assert f"release {release} is live or kept" in cache.refusal(scope, conditions)

@@ -65,7 +65,8 @@ class Stand:
 
     def __init__(self, server: Varnish, visitor: Visitor, folder: Path) -> None:
         self.visitor = visitor
-        self._conditions = conditions(folder, site=SITE)
+        # No release that is made up here is this one.
+        self._conditions = conditions(folder, site=SITE, release="live release")
         self._nodes = {"edge1": Node(name="edge1", address=parse_address(server.address))}
         cli, secret = parse_address(server.cli_address), server.secret_file
         ban: dict[KindName, Call] = {"url": PRESETS["cachekit"].calls["tag"]}

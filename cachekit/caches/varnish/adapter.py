@@ -73,10 +73,8 @@ class Varnish:
                 f"its preset {self.preset} takes no --{scope.kind}, but {able}; `requests:` adds"
                 " what its VCL takes besides, and `cli:` takes all"
             )
-        if scope.kind is Kind.RELEASE and (kept := set(scope.values) & set(conditions.kept)):
-            return (
-                f"release {min(kept)} is live or kept for rollback; --force clears it all the same"
-            )
+        if scope.kind is Kind.RELEASE and (kept := conditions.kept_refusal(scope.values)):
+            return kept
         if self._spares(scope, conditions) and not conditions.release:
             return "`spare_live` needs the live release; set `release:` or --live"
         try:
