@@ -347,9 +347,7 @@ def test_a_clear_that_is_late_has_failed_and_says_how_far_it_came(root: Path) ->
         if answer["removed"]:
             break
     assert len(names(root)) == 3041 - answer["removed"]
-    said = (
-        rf"web1: the time was used up; {answer['removed']:,} files were removed, others may be left"
-    )
+    said = rf"web1: the time was used up; {answer['removed']:,} files went, others may be left"
     with pytest.raises(CommandError, match=said):
         call.checked(place_of(files), answer)
 
@@ -365,7 +363,9 @@ def test_a_release_is_cleared_in_its_own_directory(tmp_path: Path) -> None:
     change = clear(files, Scope(Kind.RELEASE, ("r1", "r0")), release="r2")
     assert (change.found, change.removed, change.left) == (40, 40, 0)
     assert len(names(tmp_path / "r2")) == 40
-    assert clear(files, release="r2").removed == 40
+    refusal = files.refusal(EVERYTHING, conditions(release="r2"))
+    assert "r2 is live or kept for rollback; --force" in refusal
+    assert clear(files, release="r2", force=True).removed == 40
 
 
 # The root

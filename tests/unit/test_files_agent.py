@@ -175,6 +175,7 @@ def test_what_cannot_be_a_cache_is_refused_in_the_settings(path: str, reason: st
     "settings",
     [
         {"keep": -1},
+        {"max_keys": -5},
         {"key": "{host}{uri}"},
         {"key": "{host}", "format": "nginx"},
         {"key": "{uri}{uri}", "format": "nginx"},
@@ -217,16 +218,42 @@ def test_pages_of_nginx_have_keys_and_lie_further_out() -> None:
     assert (plain.layer, pages.layer) == (10, 40)
 
 
-def test_releases_are_told_apart_by_the_path() -> None:
-    files = cache("/srv/{release}/cache")
-    assert "--release" in files.refusal(EVERYTHING, conditions())
-    assert not files.refusal(EVERYTHING, conditions(release="r2"))
-    live = Scope(Kind.RELEASE, ("r1", "r2"))
-    assert "r2 is live" in files.refusal(live, conditions(release="r2"))
-    assert not files.refusal(live, conditions(release="r2", force=True))
-    for name in ("..", ".", "a/b"):
-        assert "no name" in files.refusal(Scope(Kind.RELEASE, (name,)), conditions())
-        assert "no name" in files.refusal(EVERYTHING, conditions(release=name))
+RELEASED = "/srv/{release}/cache"
+OLD = Scope(Kind.RELEASE, ("r1",))
+
+
+@pytest.mark.parametrize(
+    "scope", [EVERYTHING, Scope(Kind.GLOB, ("**/*",)), Scope(Kind.RELEASE, ("r1", "r2"))]
+)
+def test_a_release_that_is_kept_is_not_emptied_without_force(scope: Scope) -> None:
+    files = cache(RELEASED)
+    refusal = files.refusal(scope, conditions(release="r2"))
+    assert "release r2 is live" in refusal
+    assert "--force" in refusal
+    assert not files.refusal(scope, conditions(release="r2", force=True))
+    assert not cache().refusal(EVERYTHING, conditions(release="r2"))
+
+
+def test_parts_of_the_live_release_and_old_ones_may_go() -> None:
+    files = cache(RELEASED)
+    for scope in (Scope(Kind.PATH, ("a",)), Scope(Kind.OLDER_THAN, ("1d",)), OLD):
+        assert not files.refusal(scope, conditions(release="r2", previous="r0"))
+    assert "r1 is live or kept" in files.refusal(OLD, conditions(release="r2", previous="r1"))
+
+
+def test_without_the_live_release_nothing_is_known_not_to_be_it() -> None:
+    files = cache(RELEASED)
+    for scope in (EVERYTHING, Scope(Kind.PATH, ("a",)), OLD):
+        assert "set `release:`, or give --live" in files.refusal(scope, conditions())
+    assert not files.refusal(OLD, conditions(force=True))
+    assert "--live" in files.refusal(EVERYTHING, conditions(force=True))
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b"])
+def test_a_release_is_the_name_of_a_directory(name: str) -> None:
+    files = cache(RELEASED)
+    assert "no name" in files.refusal(Scope(Kind.RELEASE, (name,)), conditions(release="r2"))
+    assert "no name" in files.refusal(EVERYTHING, conditions(release=name))
 
 
 @pytest.mark.parametrize(

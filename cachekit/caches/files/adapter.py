@@ -28,6 +28,8 @@ from cachekit.scope import Kind, Scope
 _RELEASE = "{release}"
 _PLAIN = frozenset({Kind.EVERYTHING, Kind.RELEASE, Kind.PATH, Kind.GLOB, Kind.OLDER_THAN})
 _BY_KEY = frozenset({Kind.KEY, Kind.PREFIX, Kind.URL, Kind.URL_PREFIX, Kind.URL_REGEX})
+# What may empty the directory of a release, unlike a path or an age.
+_WHOLE = frozenset({Kind.EVERYTHING, Kind.RELEASE, Kind.PREFIX, Kind.GLOB})
 _SAFE_RELEASE = re.compile(r"(?!\.{1,2}$)[^/\x00-\x1f\x7f]+")
 
 
@@ -60,8 +62,9 @@ class Files:
     def __post_init__(self) -> None:
         if reason := system_reason(str(self.path)):
             raise ValueError(f"path {self.path}: {reason}")
-        if self.keep < 0:
-            raise ValueError("keep: expected 0 or more")
+        for name, number in (("keep", self.keep), ("max_keys", self.max_keys)):
+            if number is not None and number < 0:
+                raise ValueError(f"{name}: expected 0 or more")
         if self.key is not None and (self.format != "nginx" or self.key.count("{uri}") != 1):
             raise ValueError("key: expected a template with one {uri}, and `format: nginx`")
         if self.opcache is not None and self.format == "nginx":
@@ -87,23 +90,16 @@ class Files:
 
     def refusal(self, scope: Scope, conditions: Conditions) -> str:
         """Refuse what does not fit the format, leads out of the directory, or is a kept release."""
-        if scope.kind is Kind.RELEASE:
-            return self._release_refusal(scope, conditions)
+        has_release = _RELEASE in str(self.path)
+        if scope.kind is Kind.RELEASE and not has_release:
+            return f"path {self.path} is the same for all releases; it has no {_RELEASE}"
         try:
             self._roots(scope, conditions)
             self._selection(scope, conditions)
         except ValueError as error:
             return str(error)
-        return ""
-
-    def _release_refusal(self, scope: Scope, conditions: Conditions) -> str:
-        if _RELEASE not in str(self.path):
-            return f"path {self.path} is the same for all releases; it has no {_RELEASE}"
-        for release in scope.values:
-            if release in conditions.kept:
-                return f"release {release} is live or kept for rollback; --force lifts this"
-            if not _SAFE_RELEASE.fullmatch(release):
-                return f"release {release} is no name of a directory"
+        if has_release and scope.kind in _WHOLE:
+            return conditions.kept_refusal(self._releases(scope, conditions))
         return ""
 
     def clear(self, place: Place, scope: Scope, conditions: Conditions) -> Change:
@@ -190,8 +186,11 @@ class Files:
         }
 
     def _roots(self, scope: Scope, conditions: Conditions) -> tuple[str, ...]:
-        releases = scope.values if scope.kind is Kind.RELEASE else (conditions.release,)
-        return tuple(self._root(each) for each in releases)
+        return tuple(self._root(each) for each in self._releases(scope, conditions))
+
+    def _releases(self, scope: Scope, conditions: Conditions) -> tuple[str, ...]:
+        """Name the releases whose directories are meant: without any, that of the live one."""
+        return scope.values if scope.kind is Kind.RELEASE else (conditions.release,)
 
     def _live_root(self, place: Place, conditions: Conditions) -> str:
         try:
@@ -204,7 +203,7 @@ class Files:
         if _RELEASE not in root:
             return root
         if not release:
-            raise ValueError(f"path {root} needs the release; say --release")
+            raise ValueError(f"path {root} is that of a release; set `release:`, or give --live")
         if not _SAFE_RELEASE.fullmatch(release):
             raise ValueError(f"release {release!r} is no name of a directory")
         return root.replace(_RELEASE, release)

@@ -75,7 +75,7 @@ def _so_far(answer: dict[str, Any]) -> str:
     removed = answer.get("removed", 0)
     if not removed:
         return "nothing was changed"
-    return f"{removed:,} files were removed, others may be left; clear again, or with a longer --deadline"
+    return f"{removed:,} files went, others may be left; clear again, or with a longer --deadline"
 
 
 def program(job: dict[str, Any]) -> bytes:
