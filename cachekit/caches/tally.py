@@ -28,6 +28,17 @@ class Tally:
             name = shown(key.decode("utf-8", "backslashreplace"))
             self.problems.append(f"{name}: {reason}")
 
+    def add(self, other: "Tally") -> None:
+        """Count what became of other entries, too."""
+        self.found += other.found
+        self.stored += other.stored
+        self.present += other.present
+        self.skipped += other.skipped
+        self.left += other.left
+        self.evicted += other.evicted
+        self.problems = [*self.problems, *other.problems][:_NAMED]
+        self.notes += other.notes
+
     def change(self) -> Change:
         """Give what was done, with what proves it: nothing does, once entries were evicted."""
         change = Change(

@@ -459,6 +459,57 @@ def test_a_dead_server_and_a_missing_file_are_named(
         prime(cache_of(server), Filling(kind="donor", value="r41"), conditions)
 
 
+def test_a_dead_server_does_not_stop_the_living(conditions: Conditions, tmp_path: Path) -> None:
+    with Memcached() as one, Memcached() as two:
+        cache = cache_of(one, two)
+        filling = records(tmp_path, *({"key": key(n), "value": n} for n in range(3000)))
+        whole = prime(cache, filling, conditions)
+        assert whole.stored == 3000
+        belong = one.keys_there([key(n) for n in range(3000)])
+        clear(replace(cache, exclusive=True), EVERYTHING, conditions)
+        two.kill()
+        change = prime(cache, filling, conditions)
+        assert (change.found, change.stored, change.left) == (3000, len(belong), 3000 - len(belong))
+        assert judged(change)[0] is StepOutcome.FAILED
+        assert any(two.address in warning for warning in change.warnings)
+        assert len(one.keys_there(belong)) == len(belong)
+
+
+def test_a_release_is_copied_between_the_living(conditions: Conditions, tmp_path: Path) -> None:
+    with Memcached() as one, Memcached() as two:
+        cache = cache_of(one, two)
+        lines = ({"key": key(n, "r41"), "value": n} for n in range(300))
+        prime(cache, records(tmp_path, *lines), replace(conditions, release="r41"))
+        held = len(one.keys_there([key(n, "r41") for n in range(300)]))
+        two.kill()
+        change = prime(cache, Filling(kind="donor", value="r41"), conditions)
+        assert (change.found, change.left) == (held, held - (change.stored or 0))
+        assert change.stored == len(one.keys_there([key(n) for n in range(300)]))
+        assert judged(change)[0] is StepOutcome.FAILED
+        # With nothing to copy that is known of, it is no success either.
+        clear(cache, Scope(Kind.RELEASE, ("r41",)), replace(conditions, previous=""))
+        with pytest.raises(UnreachableError, match=str(two.port)):
+            prime(cache, Filling(kind="donor", value="r41"), conditions)
+
+
+def test_what_a_server_held_that_dies_meanwhile_is_not_proven(conditions: Conditions) -> None:
+    with Memcached() as one, Memcached() as two:
+        record = '{"key": "shop:{release}:%d", "value": 1}'
+        code = (
+            "import os, signal, sys\n"
+            f"for n in range(6000):\n    print({record!r} % n)\n"
+            "sys.stdout.flush()\n"
+            f"os.kill({two.pid}, signal.SIGKILL)\n"
+            f"for n in range(6000, 9000):\n    print({record!r} % n)\n"
+        )
+        filling = Filling(kind="command", value=shlex.join([sys.executable, "-c", code]))
+        change = prime(cache_of(one, two), filling, conditions)
+        there = len(one.keys_there([key(n) for n in range(9000)]))
+        assert (change.found, change.stored, change.left) == (9000, there, 9000 - there)
+        assert there > 4000
+        assert any(two.address in warning for warning in change.warnings)
+
+
 def test_by_force_a_prime_goes_on_and_tells_what_was_evicted(
     conditions: Conditions, tmp_path: Path
 ) -> None:

@@ -1,21 +1,21 @@
 """The `memcache` cache: clear, prime and status of memcached servers."""
 
-import base64
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fnmatch import translate
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from cachekit.caches.base import Change, Conditions, Filling, Place, Status, Survey, at_servers
 from cachekit.caches.memcache import crawler, php_values
-from cachekit.caches.memcache.connection import BLANK, MAX_KEY, Connection, too_long, wire_key
+from cachekit.caches.memcache.connection import BLANK, MAX_KEY, Connection, too_long
+from cachekit.caches.memcache.donor import Copies
 from cachekit.caches.memcache.keys import clear_keys, delete, flush, present
 from cachekit.caches.memcache.placement import Distribution, KeyHash, Placement, placement
-from cachekit.caches.memcache.priming import Item, Shelf, check_room, fill, lost
+from cachekit.caches.memcache.priming import Gone, Item, Shelf, check_room, fill
 from cachekit.caches.memcache.state import status_of
 from cachekit.caches.namespace import (
     PLACEHOLDER,
@@ -27,7 +27,7 @@ from cachekit.caches.namespace import (
 )
 from cachekit.caches.records import read_records
 from cachekit.caches.tally import Tally, cleared
-from cachekit.errors import RefusedError
+from cachekit.errors import RefusedError, UnreachableError
 from cachekit.model import Node, NodeAddress, shown
 from cachekit.quantities import OneOrMore, Share
 from cachekit.scope import Kind, Scope
@@ -115,28 +115,14 @@ class Memcache:
             )
         if PLACEHOLDER in self.namespace and not conditions.release:
             raise RefusedError(_names(places), WHICH_RELEASE)
-        tally = Tally()
         with ExitStack() as opened:
-            connections = [
-                opened.enter_context(closing(Connection(place, conditions.deadline)))
-                for place in places
-            ]
-            kept = [self._sample(connection, conditions, tally) for connection in connections]
-            shelves = [
-                Shelf(
-                    each,
-                    tally,
-                    overwrite=self.overwrite,
-                    for_php=self.encoding == "php",
-                    force=conditions.force,
-                )
-                for each in connections
-            ]
-            items = self._items(places, filling, conditions)
-            if not conditions.force:
-                self._check_room(places, connections, filling, conditions)
-            fill(items, shelves, self._placement(conditions), tally)
-            tally.notes += lost(connections, kept)
+            shelves = [self._shelf(place, opened, conditions) for place in places]
+            dead = [each.error for each in shelves if isinstance(each, Gone)]
+            if len(dead) == len(shelves):
+                raise dead[0]
+            tally = self._filled(places, shelves, filling, conditions)
+        if dead and not tally.left and filling.kind == "donor" and filling.donor is None:
+            raise dead[0]  # What it holds of the release was not copied, nor counted.
         return tally.change()
 
     def _problems(self) -> Iterator[tuple[bool, str]]:
@@ -191,12 +177,44 @@ class Memcache:
         length = len(_bytes(prefix_of(self.namespace, conditions.release)))
         return lambda key: choose(key[length:])
 
-    def _items(
+    def _shelf(self, place: Place, opened: ExitStack, conditions: Conditions) -> Shelf | Gone:
+        """Connect to a server that is to be filled."""
+        tally = Tally()
+        try:
+            connection = opened.enter_context(closing(Connection(place, conditions.deadline)))
+            return Shelf(
+                connection,
+                tally,
+                kept=self._sample(connection, conditions, tally),
+                overwrite=self.overwrite,
+                for_php=self.encoding == "php",
+                force=conditions.force,
+            )
+        except UnreachableError as error:
+            return Gone(error, tally)
+
+    def _filled(
+        self,
+        places: Sequence[Place],
+        shelves: Sequence[Shelf | Gone],
+        filling: Filling,
+        conditions: Conditions,
+    ) -> Tally:
+        living = [shelf for shelf in shelves if isinstance(shelf, Shelf)]
+        if filling.kind == "donor":
+            alive = [place for place in places if place.name in {each.place for each in living}]
+            copies = self._copies(alive, filling, conditions)
+            size, items = copies.size, copies.items()
+        else:
+            size, items = partial(_size_of, filling), self._records(places, filling, conditions)
+        if not conditions.force:
+            # Of what comes, those that do not answer would have taken as much as the others.
+            check_room(living, size() * len(living) // len(shelves))
+        return fill(items, shelves, self._placement(conditions))
+
+    def _records(
         self, places: Sequence[Place], filling: Filling, conditions: Conditions
     ) -> Iterator[Item]:
-        if filling.kind == "donor":
-            yield from self._copies(places, filling, conditions)
-            return
         encode = php_values.encode if self.encoding == "php" else php_values.encode_plain
         for record in read_records(filling, conditions.deadline):
             try:
@@ -211,17 +229,11 @@ class Memcache:
                 record.expires_at,
             )
 
-    def _copies(
-        self, places: Sequence[Place], filling: Filling, conditions: Conditions
-    ) -> Iterator[Item]:
-        """Read a donor's items, under the keys of the release that is primed."""
+    def _copies(self, places: Sequence[Place], filling: Filling, conditions: Conditions) -> Copies:
+        """Tell what is copied, and to which keys. Raises RefusedError."""
         source, donor_places = self._donor(places, filling, conditions)
         target = _bytes(prefix_of(self.namespace, conditions.release))
-        for place in donor_places:
-            # A connection of its own: the donor may be the server that is written to meanwhile.
-            with closing(Connection(place, conditions.deadline)) as connection:
-                keys, _ = crawler.keys_and_total(connection, source, conditions)
-                yield from _read(connection, keys, source, target)
+        return Copies(source, target, donor_places, conditions)
 
     def _donor(
         self, places: Sequence[Place], filling: Filling, conditions: Conditions
@@ -244,24 +256,6 @@ class Memcache:
             )
         return _bytes(source), places
 
-    def _check_room(
-        self,
-        places: Sequence[Place],
-        connections: Sequence[Connection],
-        filling: Filling,
-        conditions: Conditions,
-    ) -> None:
-        """Refuse what would push other entries out, as far as its size is known beforehand."""
-        size = 0
-        if filling.kind == "file":
-            size = _size_of(filling.value)
-        elif filling.kind == "donor":
-            source, donor_places = self._donor(places, filling, conditions)
-            for place in donor_places:
-                with closing(Connection(place, conditions.deadline)) as connection:
-                    size += crawler.size_of(connection, source, conditions)
-        check_room(connections, size)
-
     def _sample(self, connection: Connection, conditions: Conditions, tally: Tally) -> list[bytes]:
         """Choose keys of the rollback release, to see that priming does not push them out."""
         if PLACEHOLDER not in self.namespace or not conditions.previous:
@@ -279,22 +273,10 @@ def _names(places: Sequence[Place]) -> str:
     return ", ".join(place.name for place in places)
 
 
-def _read(
-    connection: Connection, keys: Sequence[bytes], source: bytes, target: bytes
-) -> Iterator[Item]:
-    """Read items without bumping them in the donor's LRU; what expired meanwhile is left out."""
-    commands = (b"mg %b k v f t u%b q\r\n" % (wired, flag) for wired, flag in map(wire_key, keys))
-    with connection.translated():
-        for line, value in connection.fetch(commands):
-            _, _, key, flags, ttl, *is_binary = line.split(b" ")
-            expires_at = None if ttl == b"t-1" else time.time() + int(ttl[1:])
-            plain = base64.b64decode(key[1:]) if is_binary else key[1:]
-            yield Item(target + plain[len(source) :], value, int(flags[1:]), expires_at)
-
-
-def _size_of(path: str) -> int:
+def _size_of(filling: Filling) -> int:
+    """Estimate the memory that records take; 0 where it cannot be known beforehand."""
     try:
-        return Path(path).stat().st_size
+        return Path(filling.value).stat().st_size if filling.kind == "file" else 0
     except OSError:
         return 0  # reading it says why
 

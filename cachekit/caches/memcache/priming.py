@@ -3,13 +3,13 @@
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from cachekit.caches.memcache.connection import BLANK, MAX_KEY, WRITE_BATCH_BYTES, Connection
 from cachekit.caches.memcache.keys import present
 from cachekit.caches.tally import Tally
-from cachekit.errors import RefusedError
+from cachekit.errors import RefusedError, UnreachableError
 from cachekit.quantities import format_bytes
 
 BATCH_ITEMS = 1000
@@ -31,19 +31,22 @@ class Item(NamedTuple):
 
 
 class Shelf:
-    """One server while it is filled."""
+    """One server while it is filled; `kept` are keys of others that are to outlive that."""
 
     def __init__(
         self,
         connection: Connection,
         tally: Tally,
         *,
+        kept: Sequence[bytes] = (),
         overwrite: bool = False,
         for_php: bool = True,
         force: bool = False,
     ) -> None:
+        self.tally = tally
+        self.place = connection.place
         self._connection = connection
-        self._tally = tally
+        self._kept = kept
         self._force = force
         self._unfit_bytes = _NOT_GRAPHIC if for_php else BLANK
         self._mode = b"MS" if overwrite else b"ME"
@@ -55,13 +58,34 @@ class Shelf:
 
     def put(self, item: Item) -> None:
         """Take one item; it is written with the next full batch."""
+        self.tally.found += 1
         if reason := self._unfit(item):
-            self._tally.fail(item.key, reason)
+            self.tally.fail(item.key, reason)
         else:
             self._batch.append(item)
             self._size += len(item.value)
             if len(self._batch) >= BATCH_ITEMS or self._size >= WRITE_BATCH_BYTES:
                 self.flush()
+
+    @property
+    def waiting(self) -> int:
+        """How many items are not written and looked up yet."""
+        return len(self._batch)
+
+    def room(self) -> int:
+        """Tell how many bytes may still come."""
+        used = self._connection.number("bytes")
+        return max(0, self._connection.number("limit_maxbytes") - used)
+
+    def finish(self) -> None:
+        """Write the rest, and look what became of the others. Raises RefusedError."""
+        self.flush()
+        self.tally.evicted += self.watch()
+        if gone := len(self._kept) - len(present(self._connection, self._kept)):
+            self.tally.notes.append(
+                f"{self.place}: {gone} of {len(self._kept)} sampled keys of the"
+                " rollback release are gone"
+            )
 
     def flush(self) -> None:
         """Write what is waiting, and look it up. Raises RefusedError where the server evicts."""
@@ -70,7 +94,7 @@ class Shelf:
         now = time.time()
         batch = [each for each in self._batch if each.expires_at is None or each.expires_at > now]
         self._verify(batch, self._write(batch, now))
-        self._tally.skipped += len(self._batch) - len(batch)
+        self.tally.skipped += len(self._batch) - len(batch)
         self._batch, self._size = [], 0
         self._batches += 1
         if self._batches % _WATCH_EVERY == 0:
@@ -81,8 +105,8 @@ class Shelf:
         evicted = self._connection.number("evictions") - self._evictions
         if evicted and not self._force:
             raise RefusedError(
-                self._connection.place,
-                f"it is full: {evicted:,} entries were evicted while {self._tally.stored:,} were"
+                self.place,
+                f"it is full: {evicted:,} entries were evicted while {self.tally.stored:,} were"
                 " stored, and the rest was not; give it more memory or prime less, or --force",
             )
         return evicted
@@ -128,7 +152,7 @@ class Shelf:
             for lines in self._connection.ask(commands, batch_bytes=WRITE_BATCH_BYTES)
             for reply in lines
         ]
-        tally = self._tally
+        tally = self.tally
         tally.present += len(there)
         tally.stored += len(batch) - len(there)
         if replies != wanted:
@@ -144,47 +168,68 @@ class Shelf:
             if reply == wanted[number] or (number in there and reply):
                 continue
             if number in there:
-                self._tally.present -= 1
-                self._tally.fail(item.key, "was there and went away meanwhile")
+                self.tally.present -= 1
+                self.tally.fail(item.key, "was there and went away meanwhile")
             else:
-                self._tally.stored -= 1
+                self.tally.stored -= 1
                 gone = "is not there after it was stored" if reply is None else "was changed since"
-                self._tally.fail(item.key, gone)
+                self.tally.fail(item.key, gone)
+
+
+class Gone:
+    """A server that does not answer: nothing that belongs there is proven to be there."""
+
+    waiting = 0
+
+    def __init__(self, error: UnreachableError, tally: Tally, waiting: int = 0) -> None:
+        self.error = error
+        self.tally = tally
+        tally.left += tally.stored + tally.present + waiting
+        tally.stored = tally.present = 0
+        tally.notes.append(f"{error}; what belongs there counts as left")
+
+    def put(self, item: Item) -> None:
+        """Count an item that cannot be stored."""
+        self.tally.found += 1
+        self.tally.fail(item.key, "its server does not answer")
+
+    def finish(self) -> None:
+        """Do nothing: there is nothing more to know."""
 
 
 def fill(
-    items: Iterable[Item], shelves: Sequence[Shelf], place_of: Callable[[bytes], int], tally: Tally
-) -> None:
-    """Store all items, each on its server. Raises RefusedError, UnreachableError."""
+    items: Iterable[Item], shelves: Sequence[Shelf | Gone], place_of: Callable[[bytes], int]
+) -> Tally:
+    """Store all items, each on its server, of which one that dies does not stop the others.
+
+    Raises RefusedError.
+    """
+    rows = list(shelves)
     for item in items:
-        tally.found += 1
-        shelves[place_of(item.key)].put(item)
-    for shelf in shelves:
-        shelf.flush()
-        tally.evicted += shelf.watch()
+        at = place_of(item.key)
+        try:
+            rows[at].put(item)
+        except UnreachableError as error:
+            rows[at] = Gone(error, rows[at].tally, rows[at].waiting)
+    tally = Tally()
+    for row in rows:
+        try:
+            row.finish()
+        except UnreachableError as error:
+            row = Gone(error, row.tally, row.waiting)  # noqa: PLW2901 - it takes its place
+        tally.add(row.tally)
+    return tally
 
 
-def check_room(connections: Sequence[Connection], size: int) -> None:
+def check_room(shelves: Sequence[Shelf], size: int) -> None:
     """Refuse what would push other entries out. Raises RefusedError."""
-    room = 0
-    for connection in connections:
-        room += max(0, connection.number("limit_maxbytes") - connection.number("bytes"))
+    room = sum(shelf.room() for shelf in shelves)
     if size > room:
         raise RefusedError(
-            ", ".join(connection.place for connection in connections),
+            ", ".join(shelf.place for shelf in shelves),
             f"about {format_bytes(size)} would go into {format_bytes(room)} of room and push out"
             " what is there, the rollback release first; --force primes all the same",
         )
-
-
-def lost(connections: Sequence[Connection], kept: Sequence[list[bytes]]) -> Iterator[str]:
-    """Say where sampled keys of the rollback release are gone."""
-    for connection, keys in zip(connections, kept, strict=True):
-        if gone := len(keys) - len(present(connection, keys)):
-            yield (
-                f"{connection.place}: {gone} of {len(keys)} sampled keys of the rollback release"
-                " are gone"
-            )
 
 
 def _exptime(expires_at: float | None, now: float, clock_ahead: float) -> int:
