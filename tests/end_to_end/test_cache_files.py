@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -261,6 +262,27 @@ def test_a_scope_spares_the_others(root: Path, scope: Scope, removed: int) -> No
     assert {path.name for path in root.iterdir()} == {"d0", "d1", "d2", "d3", ".cachekit"}
 
 
+@pytest.mark.parametrize(
+    "scope", [Scope(Kind.GLOB, ("[",)), Scope(Kind.GLOB, ("pge*",)), Scope(Kind.PATH, ("nowhere",))]
+)
+@pytest.mark.usefixtures("either")
+def test_what_matches_nothing_shows_what_is_there(root: Path, scope: Scope) -> None:
+    files = cache(root)
+    change = clear(files, scope)
+    survey = files.survey(place_of(files), scope, conditions())
+    assert (change.removed, change.left, survey.found) == (0, 0, 0)
+    for warnings in (change.warnings, survey.warnings):
+        assert re.search(r"nothing matches; .* looks like d\d/page\d+\.html, ", warnings[0])
+    assert len(names(root)) == 41
+
+
+@pytest.mark.usefixtures("either")
+def test_an_age_that_selects_nothing_and_an_empty_cache_are_no_mistakes(root: Path) -> None:
+    assert clear(cache(root), Scope(Kind.OLDER_THAN, ("1h",))).warnings == ()
+    clear(cache(root))
+    assert clear(cache(root), Scope(Kind.GLOB, ("d1/*",))).warnings == ()
+
+
 @pytest.mark.usefixtures("either")
 def test_an_absolute_path_below_the_root_is_taken(root: Path) -> None:
     assert clear(cache(root), Scope(Kind.PATH, (f"{root}/d1/page1.html",))).removed == 1
@@ -270,7 +292,8 @@ def test_an_absolute_path_below_the_root_is_taken(root: Path) -> None:
 def test_what_others_remove_meanwhile_is_no_failure(root: Path) -> None:
     with Beside(beside.sweep, root) as other:
         for _ in range(5):
-            assert not clear(cache(root), Scope(Kind.GLOB, ("**/page*",))).warnings
+            warnings = clear(cache(root), Scope(Kind.GLOB, ("**/page*",))).warnings
+            assert not any("cannot be removed" in each for each in warnings)
     assert set(other.counts) == {"done"}
 
 
@@ -325,10 +348,13 @@ def test_where_links_do_not_count_directories_they_are_kept_all_the_same(layered
     assert (top / "a" / "b" / "c").is_dir()
 
 
+EVERY_FILE = {"everything": False, "by_key": False, "match": [".*"]}
+
+
 @pytest.mark.usefixtures("either")
 def test_a_time_that_is_used_up_is_no_success(root: Path) -> None:
     files = cache(root)
-    job = {**files._job("clear", str(root)), "everything": False, "match": [".*"]}
+    job = {**files._job("clear", str(root)), **EVERY_FILE}
     with pytest.raises(CommandError, match="web1: the time was used up; nothing was changed"):
         call.checked(place_of(files), answered({**job, "seconds": 0.0}))
     assert len(names(root)) == 41
@@ -340,7 +366,7 @@ def test_a_clear_that_is_late_has_failed_and_says_how_far_it_came(root: Path) ->
         (root / f"e{number}").mkdir()
         (root / f"e{number}" / "page").touch()
     files = cache(root)
-    job = {**files._job("clear", str(root)), "everything": False, "match": [".*"]}
+    job = {**files._job("clear", str(root)), **EVERY_FILE}
     for doubling in range(12):
         # It looks at its clock at each directory: it ends among them, wherever that is.
         answer = answered({**job, "seconds": 0.002 * 2**doubling})

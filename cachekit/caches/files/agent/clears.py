@@ -141,10 +141,10 @@ def _count_older(root: roots.Root, fresh: int, born: int, clock: Clock) -> "int 
 
 
 def _looks(root: roots.Root, job: Job, clock: Clock) -> "list[str]":
-    """Give examples of keys for a pattern of keys that matched none."""
-    if not job.get("by_key"):
+    """Give examples of paths or keys for patterns that matched none."""
+    if not (job.get("match") or job.get("search")):
         return []
-    everything = Selection({"by_key": True, "match": [".*"]})
+    everything = Selection({"by_key": job["by_key"]})
     labels = (label for _, _, label, _ in picked(root, everything, clock))
     return list(itertools.islice(labels, EXAMPLES))
 

@@ -115,13 +115,13 @@ sub count_older {
     return undef;
 }
 
-# Give examples of keys for a pattern of keys that matched none.
+# Give examples of paths or keys for patterns that matched none.
 sub looks {
     my $root = shift;
     my @labels;
-    return [] unless $JOB{by_key};
+    return [] unless $JOB{match} || $JOB{search};
     eval {
-        picked($root->{top}, { by_key => 1 }, sub {
+        picked($root->{top}, { by_key => $JOB{by_key} }, sub {
             push @labels, $_[1];
             die { enough => 1 } if @labels == $EXAMPLES;
         });
