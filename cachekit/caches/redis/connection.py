@@ -108,6 +108,27 @@ class Connection:
         """Make the error for a reply that does not fit its command."""
         return UnexpectedReplyError(self._where, f"redis answers {command} with {reply!r:.80}")
 
+    def page(self, *command: str | int | bytes) -> tuple[bytes, list[bytes]]:
+        """Ask for a page of a listing; give the cursor of the next one, and what is listed."""
+        reply = self.ask(*command)
+        match reply:
+            case [bytes(cursor), list(listed)] if set(map(type, listed)) <= {bytes}:
+                return cursor, listed
+        raise self.unexpected(str(command[0]), reply)
+
+    @contextmanager
+    def parsing(self, command: str) -> Iterator[None]:
+        """Turn what a reply of another shape raises into UnexpectedReplyError.
+
+        To be held around what reads replies to this command, and nothing else.
+        """
+        try:
+            yield
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            raise UnexpectedReplyError(
+                self._where, f"redis answers {command} with what makes no sense: {error}"
+            ) from error
+
     def info(self) -> dict[str, str]:
         """Give what the server tells of itself now. Raises UnexpectedReplyError."""
         reply = self.ask("INFO")

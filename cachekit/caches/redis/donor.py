@@ -85,7 +85,7 @@ def _size(server: Connection, keys: Sequence[bytes]) -> int:
     sample = keys[:: max(1, len(keys) // _SAMPLE)]
     sizes = server.pipeline([("MEMORY", "USAGE", key) for key in sample])
     server.check(*sizes)
-    return sum(size or 0 for size in sizes) * len(keys) // len(sample)
+    return sum(server.number(size or 0) for size in sizes) * len(keys) // len(sample)
 
 
 def _dump_version(payload: bytes) -> int:

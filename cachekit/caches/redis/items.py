@@ -40,8 +40,9 @@ def now_ms() -> int:
 
 def skew_ms(server: Connection) -> int:
     """Tell how far a server's clock is ahead of this machine's."""
-    seconds, microseconds = server.ask("TIME")
-    ahead = int(seconds) * 1000 + int(microseconds) // 1000 - now_ms()
+    with server.parsing("TIME"):
+        seconds, microseconds = server.ask("TIME")
+        ahead = int(seconds) * 1000 + int(microseconds) // 1000 - now_ms()
     return ahead if abs(ahead) >= _SAME_CLOCK_MS else 0
 
 

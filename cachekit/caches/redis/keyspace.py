@@ -64,12 +64,10 @@ def pages(primary: Connection, selection: Selection) -> Iterator[list[bytes]]:
     """Yield the selected keys of one server as it lists them, some of them more than once."""
     cursor = b"0"
     while True:
-        reply = primary.ask("SCAN", cursor, "MATCH", selection.pattern, "COUNT", LISTED_AT_ONCE)
-        match reply:
-            case [bytes(cursor), list(keys)]:
-                yield list(filter(selection.matches, keys))
-            case _:
-                raise primary.unexpected("SCAN", reply)
+        cursor, keys = primary.page(
+            "SCAN", cursor, "MATCH", selection.pattern, "COUNT", LISTED_AT_ONCE
+        )
+        yield list(filter(selection.matches, keys))
         if cursor == b"0":
             return
 
@@ -95,7 +93,7 @@ def sweep(store: Store, selection: Selection) -> int:
 
 def total(store: Store) -> int:
     """Count all keys."""
-    return sum(int(primary.ask("DBSIZE")) for primary in store.primaries)
+    return sum(primary.number(primary.ask("DBSIZE")) for primary in store.primaries)
 
 
 def _globs(values: Sequence[str]) -> Selection:

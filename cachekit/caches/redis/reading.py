@@ -52,10 +52,11 @@ def dumped(server: Connection, keys: Sequence[bytes], rewrite: Rewrite) -> Itera
         server.send([*(("DUMP", key) for key in ahead), *expiry.commands(ahead)])
         replies = server.receive(2 * len(asked))
         server.check(*replies)
-        size = sum(len(payload) for payload in replies[: len(asked)] if payload is not None)
-        for key, payload, told in zip(asked, replies, replies[len(asked) :], strict=False):
-            if payload is not None:
-                yield Item(rewrite(key), "RESTORE", (payload,), expiry.of(told, since))
+        with server.parsing("DUMP"):
+            size = sum(len(payload) for payload in replies[: len(asked)] if payload is not None)
+            for key, payload, told in zip(asked, replies, replies[len(asked) :], strict=False):
+                if payload is not None:
+                    yield Item(rewrite(key), "RESTORE", (payload,), expiry.of(told, since))
         if size:
             count = max(1, min(_MANY, _BATCH_BYTES * len(asked) // size))
         asked, since = ahead, asked_at
@@ -75,13 +76,14 @@ def read_by_type(
         replies = server.pipeline([_read(key, kind) for key, kind in there])
         expiries = server.pipeline(expiry.commands([key for key, _ in there]))
         server.check(*expiries)
-        for (key, kind), reply, told in zip(there, replies, expiries, strict=True):
-            if kind not in _READERS or isinstance(reply, hiredis.ReplyError):
-                tally.found += 1
-                tally.fail(key, f"a {kind.decode()} cannot be copied to an older redis")
-            elif reply not in (None, []):
-                how = _READERS[kind][0]
-                yield Item(rewrite(key), how, _values(kind, reply), expiry.of(told, since))
+        with server.parsing("TYPE"):
+            for (key, kind), reply, told in zip(there, replies, expiries, strict=True):
+                if kind not in _READERS or isinstance(reply, hiredis.ReplyError):
+                    tally.found += 1
+                    tally.fail(key, f"a {kind.decode()} cannot be copied to an older redis")
+                elif reply not in (None, []):
+                    how = _READERS[kind][0]
+                    yield Item(rewrite(key), how, _values(kind, reply), expiry.of(told, since))
 
 
 class _Expiry:

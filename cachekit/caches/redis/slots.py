@@ -33,10 +33,8 @@ Layout = tuple[Range, ...]
 def layout_of(node: Connection) -> Layout:
     """Ask a node of a cluster who holds what, in the order of slots. Raises RefusedError."""
     reply = node.ask("CLUSTER", "SLOTS")
-    try:
+    with node.parsing("CLUSTER SLOTS"):
         return tuple(sorted(_ranges(reply, node.address)))
-    except (TypeError, ValueError, IndexError, AttributeError) as error:
-        raise node.unexpected("CLUSTER SLOTS", reply) from error
 
 
 def primaries_of(layout: Layout) -> tuple[Address, ...]:

@@ -15,10 +15,11 @@ Info = Mapping[str, str]
 def status_of(infos: Mapping[str, Info], db: int, hazards: Sequence[str]) -> Status:
     """Sum up what the servers of a place told, by address; `hazards` are known already."""
 
-    def total(name: str) -> int:
-        return sum(number(info, name) for info in infos.values())
+    def total(name: str) -> int | None:
+        is_told = all(name in info for info in infos.values())
+        return sum(number(info, name) for info in infos.values()) if is_told else None
 
-    used = total("used_memory")
+    used, resident = total("used_memory"), total("used_memory_rss")
     is_limited = all(number(info, "maxmemory") for info in infos.values())
     return Status(
         version=_distinct(infos, "redis_version"),
@@ -28,7 +29,7 @@ def status_of(infos: Mapping[str, Info], db: int, hazards: Sequence[str]) -> Sta
         hits=total("keyspace_hits"),
         misses=total("keyspace_misses"),
         evictions=total("evicted_keys"),
-        fragmentation=round(total("used_memory_rss") / used, 2) if used else None,
+        fragmentation=round(resident / used, 2) if used and resident else None,
         details={
             "role": _distinct(infos, "role"),
             "policy": _distinct(infos, "maxmemory_policy"),

@@ -23,12 +23,13 @@ class TagSet:
         self._name = name
         self._prefix = prefix
         self._home = store.owner(name)
-        kind = self._home.ask("TYPE", name)
-        if kind != b"none" and kind not in _SETS:
-            said = f"is a {kind.decode()}, expected a set or sorted set that lists keys"
-            raise RefusedError(self._home.place, f"the tag {self} {said}")
-        self.is_there = kind != b"none"
-        self._list, self._remove, self._step = _SETS.get(kind, _SETS[b"set"])
+        with self._home.parsing("TYPE"):
+            kind = self._home.ask("TYPE", name)
+            if kind != b"none" and kind not in _SETS:
+                said = f"is a {kind.decode()}, expected a set or sorted set that lists keys"
+                raise RefusedError(self._home.place, f"the tag {self} {said}")
+            self.is_there = kind != b"none"
+            self._list, self._remove, self._step = _SETS.get(kind, _SETS[b"set"])
 
     def __str__(self) -> str:
         return shown(text(self._name))
@@ -59,12 +60,8 @@ class TagSet:
     def _pages(self) -> Iterator[list[bytes]]:
         cursor = b"0"
         while True:
-            reply = self._home.ask(self._list, self._name, cursor, "COUNT", _AT_ONCE)
-            match reply:
-                case [bytes(cursor), list(listed)]:
-                    yield listed[:: self._step]
-                case _:
-                    raise self._home.unexpected(self._list, reply)
+            cursor, listed = self._home.page(self._list, self._name, cursor, "COUNT", _AT_ONCE)
+            yield listed[:: self._step]
             if cursor == b"0":
                 return
 

@@ -5,17 +5,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import redis
 
-from cachekit.caches.base import Conditions, Place
+from cachekit.caches.base import Conditions, Filling, Place
 from cachekit.caches.redis import Redis
 from cachekit.deadline import Deadline, DeadlineError
 from cachekit.errors import (
     CachekitError,
     ConfigError,
+    UnexpectedReplyError,
     UnreachableError,
 )
 from cachekit.model import parse_address
@@ -325,6 +327,8 @@ def test_what_is_no_redis_is_told_apart(conditions: Conditions) -> None:
     [
         (b"redis_version:7.0.0\r\n", b"+OK\r\n", "UnexpectedReplyError"),
         (b"redis_version:7.0.0\r\n", b"*2\r\n:1\r\n$-1\r\n", "UnexpectedReplyError"),
+        (b"redis_version:7.0.0\r\n", b"*2\r\n$1\r\n0\r\n*1\r\n:1\r\n", "UnexpectedReplyError"),
+        (b"redis_version:7.0.0\r\n", b"*2\r\n$1\r\n0\r\n*1\r\n*0\r\n", "UnexpectedReplyError"),
         (b"redis_version:7.0.0\r\n", b"", "the connection broke"),
         (b"redis_version:4.0.9\r\n", b"", "redis 4.0.9 is older than 5.0"),
         (b"redis_version:7.0.0\r\nloading:1\r\n", b"", "it still reads its data"),
@@ -340,3 +344,50 @@ def test_an_answer_that_makes_no_sense_is_no_success(
 
     with liar(answer) as cache:
         assert why in refused(cache, conditions)
+
+
+def survey_of_tag(cache: Redis, conditions: Conditions) -> object:
+    tagged = replace(cache, tags="shop:tag:{tag}")
+    return tagged.survey(cache.places({})[0], Scope(Kind.TAG, ("shoes",)), conditions)
+
+
+def survey_of_prefix(cache: Redis, conditions: Conditions) -> object:
+    return cache.survey(cache.places({})[0], PREFIX, conditions)
+
+
+def prime_by_record(cache: Redis, conditions: Conditions) -> object:
+    line = """echo '{"key": "shop:a", "value": 1}'"""
+    return prime(cache, Filling(kind="command", value=line), conditions)
+
+
+@pytest.mark.parametrize(
+    ("act", "answers"),
+    [
+        (survey_of_tag, {b"TYPE": b":1\r\n"}),
+        (survey_of_tag, {b"TYPE": b"*0\r\n"}),
+        (survey_of_tag, {b"TYPE": b"+set\r\n", b"SSCAN": b"*2\r\n$1\r\n0\r\n*1\r\n:1\r\n"}),
+        (survey_of_prefix, {b"DBSIZE": b"$1\r\nx\r\n"}),
+        (prime_by_record, {b"TIME": b"$-1\r\n"}),
+        (prime_by_record, {b"TIME": b"*2\r\n$1\r\nx\r\n$1\r\n1\r\n"}),
+    ],
+)
+def test_a_reply_of_another_shape_names_the_server(
+    act: Callable[[Redis, Conditions], object], answers: dict[bytes, bytes], conditions: Conditions
+) -> None:
+    info = b"redis_version:7.0.0\r\n"
+    known = {
+        b"INFO": b"$%d\r\n%b\r\n" % (len(info), info),
+        b"SCAN": b"*2\r\n$1\r\n0\r\n*0\r\n",
+        **answers,
+    }
+
+    def answer(data: bytes) -> bytes:
+        if b"SETINFO" in data:
+            return b"+OK\r\n" * data.count(b"SETINFO")
+        name = data.split(b"\r\n")[2]
+        return known[name]
+
+    with liar(answer) as cache:
+        with pytest.raises(UnexpectedReplyError) as caught:
+            act(cache, conditions)
+        assert str(caught.value).startswith(f"{cache.servers[0]}: ")

@@ -62,3 +62,10 @@ def test_what_a_redis_says_of_its_troubles_is_passed_on(told: dict[str, str], ha
     assert said.startswith("10.0.0.1: ")
     assert hazard in said
     assert not status_of({"10.0.0.2": limited}, 0, []).hazards
+
+
+def test_what_a_server_does_not_tell_is_not_known() -> None:
+    counted = {"used_memory": "10", "keyspace_hits": "0"}
+    status = status_of({"10.0.0.1": counted, "10.0.0.2": {"used_memory": "5"}}, 0, [])
+    assert (status.size, status.hits, status.evictions) == (15, None, None)
+    assert status.fragmentation is None
