@@ -91,7 +91,8 @@ final class Records
     {
         $given = $ttl ?? $expires_at ?? 0;
         $is_number = is_int($given) || is_float($given);
-        if (!$is_number || $given < 0 || ($ttl !== null && $expires_at !== null)) {
+        $is_endless = $ttl !== null && !$ttl; // what `ttl: 0` means differs between caches
+        if (!$is_number || $given < 0 || $is_endless || ($ttl !== null && $expires_at !== null)) {
             return false;
         }
         $this->found++;
