@@ -1,9 +1,9 @@
 """Memcached servers that answer what makes no sense, or less than others do."""
 
 import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -38,35 +38,26 @@ USUAL = {
 def liar(answers: Mapping[bytes, bytes], heard: list[bytes]) -> Iterator[Memcache]:
     """A server that answers what comes as a test says, else as memcached does."""
     given = {**USUAL, **answers}
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        clients: list[socket.socket] = []
+    with ThreadPoolExecutor() as pool, socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve(client: socket.socket) -> None:
-            while data := client.recv(65536):
-                heard.append(data)
-                client.sendall(
-                    next(said for start, said in given.items() if data.startswith(start))
-                )
+            with client, suppress(ConnectionError):
+                while data := client.recv(65536):
+                    heard.append(data)
+                    client.sendall(next(given[start] for start in given if data.startswith(start)))
 
         def accept() -> None:
-            while True:
-                try:
-                    client, _ = listener.accept()
-                except OSError:
-                    return
-                clients.append(client)
-                threading.Thread(target=serve, args=(client,)).start()
+            # Until it is shut down.
+            with suppress(OSError):
+                while True:
+                    pool.submit(serve, listener.accept()[0])
 
-        acceptor = threading.Thread(target=accept)
-        acceptor.start()
+        pool.submit(accept)
         address = parse_address(f"127.0.0.1:{listener.getsockname()[1]}")
         try:
             yield Memcache(servers=(address,), namespace="shop:", exclusive=True)
         finally:
             listener.shutdown(socket.SHUT_RDWR)
-            acceptor.join()
-            for client in clients:
-                client.close()
 
 
 @pytest.fixture
