@@ -138,7 +138,7 @@ def _step(step: Step, act: Act, conditions: Conditions, seconds: float) -> StepR
         result = _result(step, StepOutcome.FAILED, reason=reason)
     except Exception as error:  # noqa: BLE001 - a bug of one adapter must not lose what others did
         _log.error("%s at %s", step.name, step.place, exc_info=error)
-        reason = f"a bug in {type(step.cache).__name__}: {error!r}; please report it"
+        reason = f"a bug in {type(step.cache).__name__}: {error!r}; please tell its author"
         result = _result(step, StepOutcome.FAILED, reason=reason)
     else:
         outcome, reason = StepOutcome.DONE, ""
@@ -160,16 +160,19 @@ def _do(step: Step, conditions: Conditions) -> Change | Status | Survey:
 
 def _clear(step: Step, conditions: Conditions) -> Change:
     (place,) = step.places
-    if isinstance(step.cache, Guarded) and not conditions.force:
-        _check_guards(step, step.cache, conditions)
+    if isinstance(step.cache, Guarded) and not conditions.force and _has_guards(step.cache):
+        _check_guards(step, step.cache, step.cache.survey(place, step.scope, conditions))
     return step.cache.clear(place, step.scope, conditions)
 
 
-def _check_guards(step: Step, cache: Guarded, conditions: Conditions) -> None:
+def _has_guards(cache: Guarded) -> bool:
+    return cache.max_keys is not None or cache.max_share is not None
+
+
+def _check_guards(step: Step, cache: Guarded, found: Survey) -> None:
     """Refuse a clear that would remove more than the settings allow. Raises RefusedError."""
-    if cache.max_keys is None and cache.max_share is None:
+    if not _has_guards(cache):
         return
-    found = cache.survey(step.places[0], step.scope, conditions)
     if found.found is None:
         raise RefusedError(step.place, "max_keys or max_share is set, and it cannot be counted")
     if cache.max_keys is not None and found.found > cache.max_keys:
@@ -200,7 +203,10 @@ def _survey(step: Step, conditions: Conditions) -> Survey:
         return Survey(found=sum(1 for _ in read_records(step.filling, conditions.deadline)))
     if step.action is not Action.CLEAR or not isinstance(step.cache, Surveyable):
         return Survey()
-    return step.cache.survey(step.places[0], step.scope, conditions)
+    found = step.cache.survey(step.places[0], step.scope, conditions)
+    if isinstance(step.cache, Guarded) and not conditions.force:
+        _check_guards(step, step.cache, found)
+    return found
 
 
 _ACTS: dict[Action, Act] = {Action.CLEAR: _clear, Action.PRIME: _prime, Action.STATUS: _status}

@@ -62,7 +62,7 @@ EVERYTHING = Scope(Kind.EVERYTHING)
 
 def _check(kind: Kind, value: str) -> None:
     if not value.strip():
-        raise ValueError(f"--{kind} is empty, which would select everything; use --everything")
+        raise ValueError(f"--{kind} is empty; is a variable not set? (all would be --everything)")
     if kind is Kind.OLDER_THAN:
         parse_seconds(value)
     if kind is Kind.GLOB and not value.strip("*"):

@@ -73,6 +73,8 @@ def _value_refusal(
     namespace: str, kind: Kind, value: str, conditions: Conditions, *, exclusive: bool
 ) -> str:
     fixed = fixed_part(namespace)
+    if PLACEHOLDER in value:
+        return f"is meant as it is stored, where {PLACEHOLDER} is a token; is --release meant?"
     if not value.startswith(fixed):
         return f"is outside of its namespace, which starts with {fixed!r}"
     if kind is Kind.KEY:

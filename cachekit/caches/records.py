@@ -67,6 +67,9 @@ def parse_records(lines: Iterable[bytes], source: str, first: int = 1) -> Iterat
                 _check_version(read)
                 continue
             yield _record(read)
+        except json.JSONDecodeError as error:
+            message = f"not JSON: {error.msg} at column {error.colno}; expected an object a line"
+            raise SourceError(f"{source}:{number}", message) from error
         except (ValueError, binascii.Error) as error:
             raise SourceError(f"{source}:{number}", str(error)) from error
         except RecursionError as error:

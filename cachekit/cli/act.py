@@ -123,11 +123,12 @@ def _act(plan: Plan, conditions: Conditions, options: Mapping[str, Any]) -> int:
 
 
 def _ask(looked: ActionReport) -> None:
-    """Show what would go, and go on only with a yes. Raises ConfigError, click.Abort."""
+    """Show what would go, and go on only with a yes. Raises ConfigError."""
     click.echo(actions.render(looked), err=True)
     if not sys.stdin.isatty():
         raise ConfigError("nothing was cleared: no terminal to ask on; --yes clears without asking")
-    click.confirm("clear this?", abort=True, err=True)
+    if not click.confirm("clear this?", err=True):
+        raise ConfigError("nothing was cleared: the answer was no")
 
 
 def _log(step: StepResult) -> None:

@@ -8,7 +8,7 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any, cast
 
-from cachekit.checks import Fault, KeyPath, problems, show_path
+from cachekit.checks import Fault, KeyPath, did_you_mean, problems, show_path
 from cachekit.errors import ConfigError, Problem
 from cachekit.model import Node, Variant, parse_address
 from cachekit.settings import MaxTime, MinShare, Settings, WarmList, WarmSettings
@@ -234,6 +234,9 @@ def _head(path: Path) -> bytes:
 def _node(settings: Settings, name: str) -> Node:
     if name in settings.nodes:
         return settings.nodes[name]
+    is_word = not set(name) & set(".:[/")
+    if is_word and (hint := did_you_mean(name, settings.nodes)):
+        raise ConfigError(f"--node {name}: no node is called so{hint}; or as an address, {name}:80")
     try:
         return Node(name=name, address=parse_address(name))
     except ValueError as error:

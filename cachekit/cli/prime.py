@@ -10,7 +10,6 @@ from cachekit.cli.options import (
     force_option,
     keep_going_option,
     release_option,
-    yes_option,
 )
 
 
@@ -22,7 +21,7 @@ from cachekit.cli.options import (
     metavar="SOURCE",
     help="file:PATH, donor:CACHE-OR-RELEASE, command:CMD or path:DIR.",
 )
-@yes_option
+@click.option("--yes", "-y", is_flag=True, help="For scripts: a prime never asks.")
 @force_option
 @keep_going_option
 @dry_run_option
@@ -30,8 +29,6 @@ from cachekit.cli.options import (
 @action_options
 def prime(**options: Any) -> int:
     """Fill CACHES from a file of records, another cache or release, a command, or a directory.
-
-    It asks no question, with or without --yes.
 
     Exit codes: 0 proven, 1 a step failed, 2 refused, 3 cannot be known, 130/143 interrupted.
     """

@@ -78,7 +78,7 @@ def _shape(action: str) -> tuple[Sequence[str], Callable[[StepResult], tuple[str
         words = _WORDS[action]
         return (*words, "time"), lambda step: _change_row(step, words)
     if action == "plan prime":
-        return ("would be stored",), lambda step: _survey_row(step)[:1]
+        return ("records",), lambda step: _survey_row(step)[:1]
     if action == "status":
         return ("version", "items", "size", "of", "hits", "evicted"), _status_row
     return ("would go", "of all", "size"), _survey_row
@@ -161,13 +161,29 @@ def _next(report: ActionReport) -> Iterator[str]:
     elif report.outcome is StepOutcome.FAILED:
         done = sum(step.outcome is StepOutcome.DONE for step in report.steps)
         yield (
-            f"next: {done} of {_plural(len(report.steps), 'step')} are done (exit 1); mend what is"
-            " named above and run the same command again"
+            f"next: {done} of {_plural(len(report.steps), 'step')} done; mend what is named above"
+            " and run the same command again"
         )
     elif report.outcome is StepOutcome.UNKNOWN:
-        yield "next: look for yourself; nothing proves that all of it took effect (exit 3)"
+        yield "next: look for yourself; nothing proves that all of it took effect"
     else:
-        yield "next: nothing; all of it is proven"
+        yield f"next: {_when_done(report)}"
+
+
+def _when_done(report: ActionReport) -> str:
+    """Say what remains to be looked at after steps that are all done."""
+    if report.action == "clear" and all(
+        getattr(each.found, "found", 1) == 0 for each in report.steps
+    ):
+        return (
+            "nothing was there to clear; if that is a surprise, is the name spelt as it is stored?"
+        )
+    if any(getattr(each.found, "warnings", ()) for each in report.steps):
+        return "all of it is proven; but read the warnings"
+    evidence = (fact for each in report.steps for fact in getattr(each.found, "evidence", ()))
+    if any(fact.startswith("not known") for fact in evidence):
+        return "nothing, but for what is said to be not known"
+    return "nothing; all of it is proven"
 
 
 def _count(number: int | None) -> str:

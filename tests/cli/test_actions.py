@@ -167,6 +167,8 @@ def test_a_terminal_is_asked(
     os.close(master)
     os.close(terminal)
     assert "clear this?" in errors
+    assert ("nothing was cleared: the answer was no" in errors) == bool(left)
+    assert process.returncode == (2 if left else 0)
     assert there(folder) == left
 
 
@@ -188,7 +190,7 @@ def test_a_prime_is_planned_without_priming(boxes: Callable[..., Finished], fold
     done = boxes("prime", "boxes", "--from", f"file:{records}", "--dry-run")
     assert done.code == 0
     assert done.stdout.startswith("PLAN PRIME file:")
-    assert "boxes  web1                2  done" in done.stdout
+    assert "boxes  web1        2  done" in done.stdout
     assert "nothing was changed" in done.stdout
     assert there(folder) == {"a", "b", "c"}
     missing = boxes("prime", "boxes", "--from", "file:/nonexistent", "--dry-run")
@@ -201,6 +203,9 @@ def test_a_guard_of_the_settings_holds(boxes: Callable[..., Finished], folder: P
     assert done.code == 1
     assert "3 entries would go, more than max_keys 2" in done.stdout
     assert there(folder) == {"a", "b", "c"}
+    planned = boxes("clear", "--everything", "--dry-run", "--node", "web1")
+    assert planned.code == 1
+    assert "more than max_keys 2" in planned.stdout
     assert boxes("clear", "--everything", "--yes", "--node", "web1", "--force").code == 0
 
 
@@ -215,7 +220,7 @@ def test_one_node_that_fails_is_exit_1(boxes: Callable[..., Finished], folder: P
     done = boxes("clear", "--everything", "--yes")
     assert done.code == 1
     assert "boxes at web1: ls: cannot access" in done.stdout
-    assert "0 of 2 steps are done" in done.stdout
+    assert "0 of 2 steps done" in done.stdout
 
 
 def test_prime_and_status(boxes: Callable[..., Finished], folder: Path) -> None:
@@ -231,7 +236,7 @@ def test_prime_and_status(boxes: Callable[..., Finished], folder: Path) -> None:
     [
         (("clear", "--yes"), "say what to clear by one kind of scope, found none"),
         (("clear", "--everything", "--key", "a"), "found --everything and --key"),
-        (("clear", "--key", ""), "--key is empty"),
+        (("clear", "--key", ""), "--key is empty; is a variable not set?"),
         (("clear", "--key", "a", "--deadline", "0"), "--deadline: expected a time greater than 0"),
         (("clear", "--tag", "a"), "boxes: takes no --tag; no cache of the settings does"),
         (("clear", "boxs", "--everything"), "did you mean 'boxes'?"),

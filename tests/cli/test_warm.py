@@ -270,6 +270,15 @@ def test_check_tries_each_node(cachekit: Cachekit, origin: Origin) -> None:
     assert cachekit.run("check", "--node", "up").code == 0
 
 
+def test_a_mistyped_node_is_no_host_name(cachekit: Cachekit) -> None:
+    (cachekit.folder / "cachekit.yaml").write_text(
+        f"site: {URL}\nnodes: {{web1: '{NOWHERE}'}}\nwarmlists: {{a: {{urls: /}}}}\n"
+    )
+    done = cachekit.warm("--node", "web2")
+    assert done.code == 2
+    assert "--node web2: no node is called so; did you mean 'web1'?" in done.stderr
+
+
 @pytest.mark.server
 def test_check_asks_each_cache_for_its_state(cachekit: Cachekit, origin: Origin) -> None:
     with Memcached() as up, Memcached() as down:

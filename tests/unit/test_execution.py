@@ -140,7 +140,7 @@ def test_a_bug_of_one_adapter_keeps_its_traceback_and_loses_nothing_that_others_
     caches = {"views": Shelf(on=("web1",), does=buggy), "pages": Shelf(on=("web2",))}
     report = run(caches)
     assert outcomes(report) == {"views web1": "failed", "pages web2": "done"}
-    assert report.steps[0].reason == "a bug in Shelf: ZeroDivisionError(); please report it"
+    assert report.steps[0].reason == "a bug in Shelf: ZeroDivisionError(); please tell its author"
     assert "Traceback" in caplog.text
     assert "views at web1" in caplog.text
 

@@ -92,6 +92,10 @@ def test_a_glob_that_may_select_anything_needs_a_store_of_its_own(glob: str) -> 
     assert namespace_refusal("", scope, conditions(), exclusive=True) == ""
 
 
+def test_a_key_with_the_placeholder_in_it_is_no_key() -> None:
+    assert "is --release meant?" in refused(Scope(Kind.KEY, ("shop:{release}:a",)), release="r42")
+
+
 def test_one_age_is_one_age() -> None:
     with pytest.raises(ValueError, match="given twice"):
         Scope(Kind.OLDER_THAN, ("1d", "2d"))
