@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from cachekit.caches.base import (
     Change,
@@ -27,7 +28,8 @@ from cachekit.scope import Kind, Scope
 
 _RELEASE = "{release}"
 _PLAIN = frozenset({Kind.EVERYTHING, Kind.RELEASE, Kind.PATH, Kind.GLOB, Kind.OLDER_THAN})
-_BY_KEY = frozenset({Kind.KEY, Kind.PREFIX, Kind.URL, Kind.URL_PREFIX, Kind.URL_REGEX})
+_BY_URL = frozenset({Kind.URL, Kind.URL_PREFIX, Kind.URL_REGEX})
+_BY_KEY = _BY_URL | {Kind.KEY, Kind.PREFIX}
 # What may empty the directory of a release, unlike a path or an age.
 _WHOLE = frozenset({Kind.EVERYTHING, Kind.RELEASE, Kind.PREFIX, Kind.GLOB})
 _SAFE_RELEASE = re.compile(r"(?!\.{1,2}$)[^/\x00-\x1f\x7f]+")
@@ -165,8 +167,32 @@ class Files:
         self, action: str, place: Place, scope: Scope, root: str, conditions: Conditions
     ) -> dict[str, Any]:
         job = self._job(action, root) | self._selection(scope, conditions)
-        answer = ask(place, job, conditions.deadline)
-        return self._checked(place, answer)
+        answer = self._checked(place, ask(place, job, conditions.deadline))
+        if scope.kind in _BY_URL and (looks := answer.get("looks")):
+            hosts = self._hosts(scope, conditions)
+            if not self._holds(place, root, tuple(hosts.values()), looks, conditions):
+                return answers.without_hosts(answer, tuple(hosts))
+        return answer
+
+    def _hosts(self, scope: Scope, conditions: Conditions) -> dict[str, str]:
+        """Name the hosts that are asked for, each with what matches all its keys."""
+        values = ("/",) if scope.kind is Kind.URL_REGEX else scope.values
+        pages = [absolute(value, conditions.site) for value in values]
+        return {urlsplit(page).netloc: patterns.uri_regex(page, self.key) for page in pages}
+
+    def _holds(
+        self,
+        place: Place,
+        root: str,
+        match: Sequence[str],
+        looks: Sequence[str],
+        conditions: Conditions,
+    ) -> bool:
+        """Whether any key matches: one of the examples, or else of all."""
+        if any(re.fullmatch(regex, key, re.DOTALL) for regex in match for key in looks):
+            return True
+        job = self._job("survey", root) | {"everything": False, "by_key": True, "match": match}
+        return bool(ask(place, job, conditions.deadline).get("found"))
 
     def _checked(self, place: Place, answer: dict[str, Any]) -> dict[str, Any]:
         """Take a directory of a release that is not there for an empty one."""

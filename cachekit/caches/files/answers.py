@@ -7,6 +7,7 @@ from cachekit.caches.base import Change, Status, Survey
 from cachekit.model import shown
 
 _NEARLY_FULL = 0.05
+_EXAMPLES = 3
 _GAP = (
     "this file system cannot exchange directories, so for a moment between two renames nothing "
     "was there"
@@ -47,6 +48,16 @@ def _warnings(answer: Mapping[str, Any]) -> Iterator[str]:
         yield f"{shown(name)} cannot be removed: {shown(reason)}"
     if looks := answer.get("looks"):
         yield f"nothing matches; what is there looks like {', '.join(map(shown, looks))}"
+    if hosts := answer.get("hosts"):
+        yield (
+            f"no key of this cache has the host {' or '.join(hosts[:_EXAMPLES])}: nginx's key may"
+            " hold the upstream's; name that one in the URL, set `key`, or change proxy_cache_key"
+        )
+
+
+def without_hosts(answer: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, Any]:
+    """Take the proof away where no key has the host of any URL: keys are made of something else."""
+    return {**answer, "left": None, "hosts": hosts}
 
 
 def total(changes: Sequence[Change]) -> Change:
