@@ -28,9 +28,11 @@ from cachekit.caches.files.agent import clears, copies, main, roots, skeletons, 
 from cachekit.caches.files.agent.trees import Clock, RefusedError, Removal
 from cachekit.caches.files.call import _perl_value, ask, perl_source
 from cachekit.deadline import Deadline
-from cachekit.errors import UnexpectedReplyError
+from cachekit.errors import ConfigError, UnexpectedReplyError
 from cachekit.model import Node, parse_address
+from cachekit.plan import Selection, plan_clear
 from cachekit.scope import EVERYTHING, Kind, Scope
+from cachekit.settings import Settings
 from tests.servers.process import require_program
 
 NAMES = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=8)
@@ -190,7 +192,6 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("scope", "reason"),
     [
-        (Scope(Kind.RELEASE, ("r1",)), "the same for all releases"),
         (Scope(Kind.PATH, ("../x",)), "no path below"),
         (Scope(Kind.PATH, ("/srv/shop/other",)), "no path below"),
         (Scope(Kind.PATH, ("a/./b",)), "no path below"),
@@ -220,6 +221,17 @@ def test_pages_of_nginx_have_keys_and_lie_further_out() -> None:
 
 RELEASED = "/srv/{release}/cache"
 OLD = Scope(Kind.RELEASE, ("r1",))
+
+
+def test_only_directories_of_releases_are_cleared_by_release() -> None:
+    settings = Settings(
+        site="https://shop.example",
+        nodes={"web1": Node(name="web1", address=parse_address("127.0.0.1"))},
+        caches={"views": cache(), "built": cache(RELEASED)},
+    )
+    chosen = Selection(caches=("views",))
+    with pytest.raises(ConfigError, match=r"views: takes no --release; these do: built"):
+        plan_clear(settings, chosen, OLD, conditions(release="r2"))
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,9 @@ class Files:
 
     @property
     def scopes(self) -> frozenset[Kind]:
-        """By key and URL only where nginx has written them into its files."""
-        return _PLAIN | _BY_KEY if self.format == "nginx" else _PLAIN
+        """By key and URL only where nginx has written them, by release where the path tells it."""
+        kinds = _PLAIN | _BY_KEY if self.format == "nginx" else _PLAIN
+        return kinds if _RELEASE in str(self.path) else kinds - {Kind.RELEASE}
 
     @property
     def layer(self) -> int:
@@ -92,15 +93,12 @@ class Files:
 
     def refusal(self, scope: Scope, conditions: Conditions) -> str:
         """Refuse what does not fit the format, leads out of the directory, or is a kept release."""
-        has_release = _RELEASE in str(self.path)
-        if scope.kind is Kind.RELEASE and not has_release:
-            return f"path {self.path} is the same for all releases; it has no {_RELEASE}"
         try:
             self._roots(scope, conditions)
             self._selection(scope, conditions)
         except ValueError as error:
             return str(error)
-        if has_release and scope.kind in _WHOLE:
+        if _RELEASE in str(self.path) and scope.kind in _WHOLE:
             return conditions.kept_refusal(self._releases(scope, conditions))
         return ""
 
