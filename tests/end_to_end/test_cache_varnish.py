@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cachekit.caches.base import Change, Conditions, Status
+from cachekit.caches.base import Change, Conditions, Status, Survey
 from cachekit.caches.varnish import Varnish as VarnishCache
 from cachekit.caches.varnish.bans import Headers
 from cachekit.caches.varnish.calls import Call
@@ -108,6 +108,11 @@ def clear(
 def status(cache: VarnishCache, node: Varnish | Node, conditions: Conditions) -> Status:
     node = node_of(node) if isinstance(node, Varnish) else node
     return cache.status(cache.places({"edge1": node})[0], conditions)
+
+
+def survey(cache: VarnishCache, node: Varnish | Node, conditions: Conditions) -> Survey:
+    node = node_of(node) if isinstance(node, Varnish) else node
+    return cache.survey(cache.places({"edge1": node})[0], urls("/a"), conditions)
 
 
 def urls(*values: str, kind: Kind = Kind.URL) -> Scope:
@@ -390,6 +395,7 @@ def test_a_200_of_the_backend_is_no_clear(
     assert {"PURGE", "BAN", "PURGEKEYS"} <= {request.method for request in shop.requests}
     (hazard,) = status(by_http(), plain_edge, conditions).hazards
     assert "a clear would fail" in hazard
+    assert survey(by_http(), plain_edge, conditions).warnings == (hazard,)
 
 
 def test_a_foreign_vcl_without_evidence_leaves_it_unknown(
@@ -590,6 +596,25 @@ def test_a_dead_node_ends_at_its_first_request(conditions: Conditions) -> None:
     cli = by_http(cli=address)
     with pytest.raises(UnreachableError, match=r"edge1: 127.0.0.1:.*refused"):
         clear(cli, node, many, conditions)
+
+
+@WAYS
+def test_a_survey_connects_and_counts_nothing(
+    way: str, edge: Varnish, visitor: Visitor, conditions: Conditions
+) -> None:
+    visitor.visit("/a")
+    assert survey(cache_by(way, edge), edge, conditions) == Survey()
+    assert visitor.finds("/a")
+
+
+def test_a_survey_warns_of_bans_that_cannot_be_worked_off(
+    edge: Varnish, visitor: Visitor, conditions: Conditions
+) -> None:
+    visitor.visit("/old")  # what bans wait for
+    with fresh_child_after(edge):
+        edge.adm("ban", "req.url", "~", "^/nothing")
+        (warning,) = survey(by_cli(edge), edge, conditions).warnings
+    assert "bans look at req.*" in warning
 
 
 def states(group: int) -> set[str]:
@@ -864,7 +889,9 @@ caches:
             visitor.visit("/a")
             second.visit("/a")
             done = cachekit.run("clear", "pages", "--url", "/a", "--yes", "--format", "json")
-            assert done.code == 1
+            plan = cachekit.run("plan", "clear", "pages", "--url", "/a", "--format", "json")
+            assert (done.code, plan.code) == (1, 1)
+            assert [step["outcome"] for step in plan.report["steps"]] == ["done", "failed", "done"]
             steps = {step["place"]: step for step in done.report["steps"]}
             assert {name: step["outcome"] for name, step in steps.items()} == {
                 "edge1": "done",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from cachekit.caches.base import Change, Conditions, Place, Status, on_nodes
+from cachekit.caches.base import Change, Conditions, Place, Status, Survey, on_nodes
 from cachekit.caches.varnish.asking import Asked, to_pages, to_site
 from cachekit.caches.varnish.bans import Headers, Vocabulary, Words, all_but
 from cachekit.caches.varnish.calls import Call, Calls, KindName, check_requests
@@ -15,7 +15,7 @@ from cachekit.caches.varnish.marks import with_doubt, without_marks
 from cachekit.caches.varnish.port import ManagementPort
 from cachekit.caches.varnish.presets import PRESETS, PresetName
 from cachekit.caches.varnish.purging import probe, send
-from cachekit.caches.varnish.state import cli_status, counted_bans, counters_of, status_of
+from cachekit.caches.varnish.state import Counters, cli_status, counted_bans, counters_of, status_of
 from cachekit.model import Node, NodeAddress
 from cachekit.quantities import OneOrMore
 from cachekit.scope import Kind, Scope
@@ -96,15 +96,22 @@ class Varnish:
         change = change if found is None else without_marks(change, marks, found)
         return with_doubt(change, self._of_application(scope))
 
+    def survey(self, place: Place, scope: Scope, conditions: Conditions) -> Survey:
+        """Tell whether a clear would work; what it would take cannot be counted."""
+        return Survey(warnings=self._look(place, {}, conditions).hazards)
+
     def status(self, place: Place, conditions: Conditions) -> Status:
         """Tell version, objects, hits and bans, as far as the node's ways lead to them."""
         can_run = place.node is not None and not why_unreachable(place.node)
-        deadline = conditions.deadline
-        counters = counters_of(place, self.instance, deadline) if can_run else {}
+        counters = counters_of(place, self.instance, conditions.deadline) if can_run else {}
+        return self._look(place, counters, conditions)
+
+    def _look(self, place: Place, counters: Counters, conditions: Conditions) -> Status:
         if port := self._port:
-            with closing(port.open(place, deadline)) as cli:
+            with closing(port.open(place, conditions.deadline)) as cli:
                 return cli_status(cli, counters)
-        hazards = list(probe(place, self._calls.get(Kind.URL), conditions.site, deadline))
+        url = self._calls.get(Kind.URL)
+        hazards = list(probe(place, url, conditions.site, conditions.deadline))
         if bans := counted_bans(counters):
             hazards += bans.warnings
         return status_of(counters, details={"vcl": self.preset}, hazards=tuple(hazards))
