@@ -17,6 +17,7 @@ from cachekit.caches.varnish.bans import Headers
 from cachekit.caches.varnish.calls import Call
 from cachekit.caches.varnish.clearing import put_bans
 from cachekit.caches.varnish.port import ManagementPort
+from cachekit.caches.varnish.presets import PresetName
 from cachekit.deadline import Deadline, DeadlineError
 from cachekit.errors import (
     CachekitError,
@@ -396,6 +397,28 @@ def test_a_200_of_the_backend_is_no_clear(
     (hazard,) = status(by_http(), plain_edge, conditions).hazards
     assert "a clear would fail" in hazard
     assert survey(by_http(), plain_edge, conditions).warnings == (hazard,)
+
+
+def test_a_vcl_that_knows_no_keys_is_told_before_a_clear(
+    shop: Origin, conditions: Conditions
+) -> None:
+    with Varnish(origin=shop.address, vcl=clearable()) as server:
+        (hazard,) = status(by_http(preset="cachekit-xkey"), server, conditions).hazards
+        assert re.search(r"a clear by tag would fail: .*cachekit_xkey\.vcl", hazard)
+        assert status(by_http(), server, conditions).hazards == ()
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("preset", ["cachekit-xkey", "fos-xkey"])
+def test_keys_are_tried_out_without_harm(
+    preset: PresetName, soft: bool, request: pytest.FixtureRequest, conditions: Conditions
+) -> None:
+    fixture = "edge" if preset == "cachekit-xkey" else "foreign_edge"
+    server: Varnish = request.getfixturevalue(fixture)
+    with Visitor(server) as visitor:
+        visitor.visit("/kept", {"X-Tags": "kept"})
+        assert status(by_http(preset=preset, soft=soft), server, conditions).hazards == ()
+        assert visitor.finds("/kept")
 
 
 def test_a_foreign_vcl_without_evidence_leaves_it_unknown(

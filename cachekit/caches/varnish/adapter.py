@@ -110,8 +110,7 @@ class Varnish:
         if port := self._port:
             with closing(port.open(place, conditions.deadline)) as cli:
                 return cli_status(cli, counters)
-        url = self._calls.get(Kind.URL)
-        hazards = list(probe(place, url, conditions.site, conditions.deadline))
+        hazards = list(probe(place, self._calls, conditions.site, conditions.deadline))
         if bans := counted_bans(counters):
             hazards += bans.warnings
         return status_of(counters, details={"vcl": self.preset}, hazards=tuple(hazards))

@@ -9,7 +9,7 @@ from itertools import islice
 
 from cachekit.caches.base import Change, Place
 from cachekit.caches.varnish.asking import Asked, base_url
-from cachekit.caches.varnish.calls import Call
+from cachekit.caches.varnish.calls import Call, Calls
 from cachekit.caches.varnish.port import node_of
 from cachekit.deadline import Deadline
 from cachekit.errors import (
@@ -21,6 +21,7 @@ from cachekit.errors import (
 )
 from cachekit.model import DEFAULT_PORTS, Node, Site, shown
 from cachekit.replay import Fault, Manner, Request, Response, Route, Terms, replay, route_to
+from cachekit.scope import Kind
 from cachekit.transports.local import Local
 
 _IN_FLIGHT = 16
@@ -85,22 +86,34 @@ def send(
     return Change(removed=answers.removed, evidence=tuple(answers.evidence)), answers.marks
 
 
-def probe(place: Place, call: Call | None, site: str, deadline: Deadline) -> tuple[str, ...]:
-    """Purge a page that nobody has, to see whether a clear would work; say why it would not.
+def probe(place: Place, calls: Calls, site: str, deadline: Deadline) -> tuple[str, ...]:
+    """Purge a page and a tag that nothing has, to see whether clears would work; say why not.
 
     Raises UnreachableError.
     """
-    if call is None or not call.to_page:
+    harmless = list(_harmless(calls, site))
+    if not harmless:
         _dial(place, deadline)
-        return ()
-    url = base_url(site) + f".cachekit-{secrets.token_hex(8)}".encode()
-    answers = ask(place, call, [(url, call.header_lines({}))], site, deadline)
-    if answers.problem is None:
-        return ()
-    kind, message = answers.problem
-    if kind is UnreachableError:
-        raise kind(place.name, message)
-    return (f"a clear would fail: it {message}",)
+    hazards = []
+    for call, asked in harmless:
+        answers = ask(place, call, [asked], site, deadline)
+        if answers.problem is not None:
+            kind, message = answers.problem
+            if kind is UnreachableError:
+                raise kind(place.name, message)
+            by = "" if call.to_page else " by tag"
+            hazards.append(f"a clear{by} would fail: it {message}")
+    return tuple(hazards)
+
+
+def _harmless(calls: Calls, site: str) -> Iterator[tuple[Call, Asked]]:
+    """Give the calls that can be tried out: others would put up bans that stay."""
+    nothing = f".cachekit-{secrets.token_hex(8)}"
+    url, tag = calls.get(Kind.URL), calls.get(Kind.TAG)
+    if url is not None and url.to_page:
+        yield url, (base_url(site) + nothing.encode(), url.header_lines({}))
+    if tag is not None and "keys" in tag.placeholders:
+        yield tag, (base_url(site), tag.header_lines({"keys": nothing}))
 
 
 def ask(place: Place, call: Call, asked: Iterable[Asked], site: str, deadline: Deadline) -> Answers:
@@ -187,6 +200,6 @@ def _problem(response: Response, node: Node) -> tuple[Problem, str]:
     if response.status == 400:
         return RefusedError, f"answered {line}"
     return UnexpectedReplyError, (
-        f"answered {line}, which no VCL that clears would say: is cachekit.vcl included there, or"
-        " is another `preset:` or `requests:` needed?"
+        f"answered {line}, which no VCL that clears would say: is cachekit.vcl included there,"
+        " and cachekit_xkey.vcl for keys, or is another `preset:` or `requests:` needed?"
     )
