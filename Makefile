@@ -33,8 +33,8 @@ format: $(VENV)/installed-dev ## Bring the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/installed-dev ## Measure against wrk, hey, siege and curl
-	@$(INSTALL) nginx=nginx-light wrk=wrk hey=hey siege=siege curl=curl
+bench: $(VENV)/installed-dev ## Measure against the usual tools and loops; ARGS="throughput" chooses
+	@$(INSTALL) $(SERVERS) wrk=wrk hey=hey siege=siege
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 clean: ## Remove all that was made here
