@@ -99,9 +99,12 @@ class Response:
     """What came of one request: `head` is the final header block as received, times are in seconds.
 
     With a `fault` there was no usable answer and `detail` says why; `status` may still be set.
+    `held` is how long it kept a place in flight: more than `seconds`, by which the node is judged,
+    where this process is what others wait for.
     """
 
     # Set on the instance only where they differ: most answers are good ones.
+    held = 0.0
     detail = ""
     redirect_url = b""
     retry_after = 0.0

@@ -1,6 +1,7 @@
 """The libcurl multi loop: what an Admission lets start flies, what is complete lands."""
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -39,6 +40,8 @@ class _Loop:
         self._free_slots = max_in_flight
         self._idle: list[Handle] = []
         self._flying: dict[Any, Handle] = {}
+        self._complete: deque[Any] = deque()
+        self._failures: dict[Any, tuple[int, str]] = {}
         self._next_sweep = time.monotonic() + _SWEEP_SECONDS
         self._landed_at_once = _FEW
         self._idle_seconds = 0.0
@@ -47,30 +50,47 @@ class _Loop:
         self._multi.setopt(pycurl.M_MAXCONNECTS, _MAX_IDLE_CONNECTIONS)
 
     def run(self) -> Iterator[Response]:
-        multi, flying, admission, land = self._multi, self._flying, self._admission, self._land
+        multi, flying, complete = self._multi, self._flying, self._complete
         try:
             self._refill()
-            while flying or admission.wait() is not None:
+            while flying or self._admission.wait() is not None:
                 _, active = multi.perform()
-                queued = active < len(flying)
-                if not queued and self._free_slots:
-                    self._refill()
-                while queued:
-                    queued, complete, failed = multi.info_read(self._landed_at_once)
-                    # All are landed before the first is judged: a stage at a time keeps its code
-                    # and its data in the caches of the CPU.
-                    yield from land(complete)
-                    for curl, code, message in failed:
-                        (response,) = land([curl])
-                        explain(response, code, message)
-                        yield response
-                    self._refill()
-                    multi.perform()
+                if active + len(complete) < len(flying):
+                    self._collect()
+                if complete:
+                    yield from self._turn(self._landed_at_once)
+                self._refill()
                 if time.monotonic() >= self._next_sweep:
                     yield from self._sweep()
-                self._pause()
+                if not complete:
+                    self._pause()
         finally:
             self._close()
+
+    def _collect(self) -> None:
+        """Take over all that is complete: read a few at a time, the oldest came last."""
+        queued = 1
+        while queued:
+            queued, complete, failed = self._multi.info_read()
+            self._complete.extend(complete)
+            for curl, code, message in failed:
+                self._failures[curl] = code, message
+                self._complete.append(curl)
+
+    def _turn(self, most: int) -> list[Response]:
+        """Land some of what is complete, the oldest first.
+
+        All are landed before the first is judged: a stage at a time keeps its code and its data in
+        the caches of the CPU.
+        """
+        complete = self._complete
+        curls = [complete.popleft() for _ in range(min(most, len(complete)))]
+        responses = self._land(curls)
+        if self._failures:
+            for curl, response in zip(curls, responses, strict=True):
+                if curl in self._failures:
+                    explain(response, *self._failures.pop(curl))
+        return responses
 
     def _refill(self) -> None:
         room = self._free_slots
@@ -88,10 +108,12 @@ class _Loop:
 
     def _land(self, curls: Sequence[Any]) -> list[Response]:
         flying, idle, remove = self._flying, self._idle, self._multi.remove_handle
-        responses = []
+        responses, now = [], time.monotonic()
         for curl in curls:
             handle = flying.pop(curl)
-            responses.append(handle.response())
+            response = handle.response()
+            response.held = now - handle.started
+            responses.append(response)
             remove(curl)
             idle.append(handle)
         self._free_slots += len(responses)
@@ -104,6 +126,7 @@ class _Loop:
         is_idle = self._idle_seconds > _IDLE_SHARE * _SWEEP_SECONDS
         self._landed_at_once, self._idle_seconds = _FEW if is_idle else _MANY, 0.0
         if self._admission.cut():
+            yield from self._turn(len(self._complete))
             yield from self._end(list(self._flying.values()), Fault.CUT, "ended while in flight")
         limit = self._terms.first_byte_timeout
         late = [handle for handle in self._flying.values() if now - handle.started > limit]

@@ -145,7 +145,7 @@ class Lane:
         self._paused_until = max(self._paused_until, until)
 
     def answered(self, seconds: float) -> None:
-        """Take note of one good answer and its latency."""
+        """Take note of one good answer, and of how long it held its place."""
         self.concurrency.answered(seconds)
         self._errors.append(False)
 

@@ -180,7 +180,7 @@ class _Run:
                 lane = target.way.lane
                 schedule.landed(lane)
                 if response.fault is None and response.status < 300:
-                    lane.answered(response.seconds)
+                    lane.answered(response.held)
                 elif response.fault is Fault.CUT:
                     self._cut_short = True
                     continue

@@ -696,6 +696,15 @@ class Halting(LoopServer):
         await connection.write(b"ok")
 
 
+def test_no_answer_waits_for_all_that_were_asked_after_it() -> None:
+    with StaticNginx() as server:
+        manner = manner_at(server.address)
+        urls = [b"http://shop.example/%d" % number for number in range(4000)]
+        landed = ask_all((Request(url, manner) for url in urls), max_in_flight=128)
+    places = {response.request.url: place for place, response in enumerate(landed)}
+    assert max(places[url] - asked for asked, url in enumerate(urls)) < 2000
+
+
 def test_the_first_byte_deadline_spares_long_bodies() -> None:
     terms = replace(PATIENT, first_byte_timeout=0.2)
     with Halting() as server:
