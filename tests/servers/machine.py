@@ -46,7 +46,7 @@ class Machine:
     @property
     def srv(self) -> Path:
         """Its `/srv`, as this machine sees it."""
-        return Path(f"/proc/{self.pid}/root/srv")
+        return Path(f"/proc/{self.pid}/root") / "srv"
 
     def inside(self, act: Callable[[], _T]) -> _T:
         """Do something on its network: a namespace belongs to a thread, and so to its sockets."""

@@ -1,4 +1,4 @@
-"""Every cache that comes with cachekit keeps the contract, as any other must."""
+"""memcache keeps the contract of a cache, scope by scope."""
 
 from collections.abc import Iterator
 
