@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from cachekit.errors import CachekitError
     from cachekit.model import Address, Expect, Node, Variant
     from cachekit.results import Outcome, WarmReport
-    from cachekit.settings import Gate, MinShare, Settings, WarmList, WarmSettings
+    from cachekit.settings import Settings, WarmList, WarmSettings
     from cachekit.sources.access_log import AccessLog
     from cachekit.sources.sitemap import Sitemap
     from cachekit.sources.table import Table
     from cachekit.sources.url_list import UrlFile, Urls
+    from cachekit.thresholds import Gate, MinShare
     from cachekit.warming.warmer import warm
 
 __all__ = [
@@ -44,7 +45,8 @@ _HOMES = {
     "errors": ("CachekitError",),
     "model": ("Address", "Expect", "Node", "Variant"),
     "results": ("Outcome", "WarmReport"),
-    "settings": ("Gate", "MinShare", "Settings", "WarmList", "WarmSettings"),
+    "settings": ("Settings", "WarmList", "WarmSettings"),
+    "thresholds": ("Gate", "MinShare"),
     "sources.access_log": ("AccessLog",),
     "sources.sitemap": ("Sitemap",),
     "sources.table": ("Table",),

@@ -15,9 +15,6 @@ from cachekit.model import Address, Expect, Node, Site, UrlRefusedError, Variant
 from cachekit.scope import EVERYTHING
 from cachekit.settings import (
     MAX_IN_FLIGHT,
-    Gate,
-    MaxTime,
-    MinShare,
     Settings,
     Tls,
     VerdictRule,
@@ -25,6 +22,7 @@ from cachekit.settings import (
     WarmSettings,
 )
 from cachekit.sources.url_list import ListedUrl, Urls
+from cachekit.thresholds import Gate, MaxTime, MinShare
 
 KeyPath = tuple[str | int, ...]
 Fault = tuple[KeyPath, str]

@@ -6,6 +6,7 @@ from typing import Any
 
 SOURCES = "cachekit.sources"
 CACHES = "cachekit.caches"
+GOLIVE = "cachekit.golive"
 
 
 @cache

@@ -7,68 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cachekit.caches.base import Cache
+from cachekit.golive.base import GoLive
 from cachekit.model import Expect, Node, Variant, Verdict
-from cachekit.quantities import Before, Bytes, OneOrMore, Seconds, Share, Written, parse_share
+from cachekit.quantities import Bytes, OneOrMore, Seconds, Share, Written
 from cachekit.sources.base import Source
+from cachekit.step_settings import PlanSettings, ReleaseCheck
+from cachekit.thresholds import Gate, Verify
 
 MAX_IN_FLIGHT = 400
 """More sockets at once would give libcurl's select() descriptors over 1024, where it stalls."""
 
 ORDERS = ("file", "priority", "lastmod")
 Order = Literal["file", "priority", "lastmod"]
-
-
-def _both(value: object) -> object:
-    return value if isinstance(value, Mapping) else {"go": value, "floor": value}
-
-
-def _short_threshold(full: dict[str, Any]) -> dict[str, Any]:
-    schema: dict[str, Any] = full.get("properties", {}).get("go", {"type": ["string", "number"]})
-    return schema
-
-
-@dataclass(frozen=True, kw_only=True)
-class MinShare:
-    """A share that must be reached.
-
-    At `go` the run is go, from `floor` to `go` degraded, below no-go.
-    """
-
-    go: Share
-    floor: Share
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaxTime:
-    """A time that must be kept.
-
-    Up to `go` the run is go, from there to `floor` degraded, above no-go.
-    """
-
-    go: Seconds
-    floor: Seconds
-
-
-AtLeast = Annotated[MinShare, Before(_both, _short_threshold)]
-AtMost = Annotated[MaxTime, Before(_both, _short_threshold)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gate:
-    """Thresholds over the verdicts of a run.
-
-    `required` URLs must all be ok (and hits, where `min_hit` is set).
-    """
-
-    min_ok: AtLeast = field(default_factory=lambda: MinShare(go=Fraction(1), floor=Fraction(1)))
-    min_hit: AtLeast | None = None
-    max_p50: AtMost | None = None
-    max_p95: AtMost | None = None
-    max_p99: AtMost | None = None
-    required: OneOrMore[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,18 +50,6 @@ class Tls:
     client_key: Path | None = None
 
 
-def parse_verify(written: object) -> Fraction:
-    """Read `all`, `off` or `sample:1%` as the share of targets to verify. Raises ValueError."""
-    text = "off" if written is False else written
-    if text in ("all", "off"):
-        return Fraction(text == "all")
-    if isinstance(text, str) and text.startswith("sample:"):
-        share = parse_share(text.removeprefix("sample:"))
-        if share > 0:
-            return share
-    raise ValueError("expected all, off or a sample such as sample:1%")
-
-
 def parse_concurrency(written: object) -> int | Literal["auto"]:
     """Read `auto` or a whole number from 1 to MAX_IN_FLIGHT. Raises ValueError."""
     if written == "auto":
@@ -119,7 +60,6 @@ def parse_concurrency(written: object) -> int | Literal["auto"]:
     raise ValueError(f"expected auto or a number from 1 to {MAX_IN_FLIGHT}")
 
 
-Verify = Annotated[Fraction, Written(parse_verify, r"^(all|off|sample:\d+(\.\d+)?%)$", "all")]
 Concurrency = Annotated[int | Literal["auto"], Written(parse_concurrency, r"^(auto|\d+)$", "auto")]
 
 
@@ -196,3 +136,6 @@ class Settings:
     caches: Mapping[str, Cache] = field(default_factory=dict)
     warmlists: Mapping[str, WarmList] = field(default_factory=dict)
     warm: WarmSettings = field(default_factory=WarmSettings)
+    golive: Mapping[str, GoLive] = field(default_factory=dict)
+    release_check: ReleaseCheck | None = None
+    plans: Mapping[str, PlanSettings] = field(default_factory=dict)

@@ -11,9 +11,10 @@ from typing import Any, cast
 from cachekit.checks import Fault, KeyPath, did_you_mean, problems, show_path
 from cachekit.errors import ConfigError, Problem
 from cachekit.model import Node, Variant, parse_address
-from cachekit.settings import MaxTime, MinShare, Settings, WarmList, WarmSettings
+from cachekit.settings import Settings, WarmList, WarmSettings
 from cachekit.sources.reading import listed
 from cachekit.sources.url_list import UrlFile, Urls
+from cachekit.thresholds import MaxTime, MinShare
 from cachekit.warming.soundness import unreadable_files
 
 _PLAIN_KEYS = (

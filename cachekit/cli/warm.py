@@ -7,7 +7,7 @@ import click
 from cachekit.cli.options import PATH, Written, group_option, node_option, settings_option
 
 _CONCURRENCY = Written("N|auto", "cachekit.settings:parse_concurrency")
-_VERIFY = Written("all|sample:1%|off", "cachekit.settings:parse_verify")
+_VERIFY = Written("all|sample:1%|off", "cachekit.thresholds:parse_verify")
 _SHARE = Written("percent", "cachekit.quantities:parse_share")
 _SECONDS = Written("duration", "cachekit.quantities:parse_seconds")
 

@@ -12,7 +12,8 @@ from cachekit import registry
 from cachekit.config.pieces import adapter
 from cachekit.model import Node, NodeAddress, Variant
 from cachekit.quantities import Bytes, Seconds, Share
-from cachekit.settings import Settings, Verify, WarmList, WarmSettings
+from cachekit.settings import Settings, WarmList, WarmSettings
+from cachekit.thresholds import Verify
 
 Schema = dict[str, Any]
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from cachekit.quantities import format_seconds, format_share
 from cachekit.results import Check, NodeResult, Outcome, PassResult, Sample
-from cachekit.settings import Gate, MaxTime, MinShare
+from cachekit.thresholds import Gate, MaxTime, MinShare
 
 _Z95 = 1.959964
 

@@ -19,9 +19,6 @@ from cachekit.config.yaml_text import parse
 from cachekit.errors import ConfigError
 from cachekit.model import Address, Expect, Node, Variant, Verdict
 from cachekit.settings import (
-    Gate,
-    MaxTime,
-    MinShare,
     Settings,
     Tls,
     VerdictRule,
@@ -32,6 +29,7 @@ from cachekit.sources.access_log import AccessLog
 from cachekit.sources.sitemap import Sitemap
 from cachekit.sources.table import Table
 from cachekit.sources.url_list import ListedUrl, UrlFile, Urls
+from cachekit.thresholds import Gate, MaxTime, MinShare
 
 SITE = "https://shop.example"
 EXAMPLE = re.findall(

@@ -20,11 +20,12 @@ from cachekit import config
 from cachekit.config.yaml_text import parse
 from cachekit.errors import ConfigError
 from cachekit.model import Address, Expect, Variant
-from cachekit.settings import MaxTime, MinShare, Settings
+from cachekit.settings import Settings
 from cachekit.sources.access_log import AccessLog
 from cachekit.sources.sitemap import Sitemap
 from cachekit.sources.table import Table
 from cachekit.sources.url_list import ListedUrl, UrlFile, Urls
+from cachekit.thresholds import MaxTime, MinShare
 
 SITE = "site: https://shop.example\n"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"

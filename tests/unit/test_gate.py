@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cachekit.results import Check, Latency, NodeResult, Outcome, PassResult
-from cachekit.settings import Gate, MaxTime, MinShare
+from cachekit.thresholds import Gate, MaxTime, MinShare
 from cachekit.warming.gate import checks, doubts, outcome, sample_of, visitors_pass
 
 GO, DEGRADED, NO_GO = Outcome.GO, Outcome.DEGRADED, Outcome.NO_GO
