@@ -16,7 +16,7 @@ ORDER = (
     ("model", "scope", "lock"),
     ("replay", "transports"),
     ("sources.base", "caches.base", "golive.base", "registry"),
-    ("results", "events", "outcomes", "runs", "thresholds"),
+    ("results", "events", "outcomes", "runs", "documents", "thresholds"),
     ("caches", "sources", "golive"),
     ("settings", "step_settings", "checks"),
     ("warming",),

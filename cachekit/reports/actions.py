@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from cachekit.caches.base import Change, Status, Survey
+from cachekit.documents import action_document
 from cachekit.model import shown
 from cachekit.outcomes import ActionReport, StepOutcome, StepResult
 from cachekit.quantities import format_bytes, format_seconds, format_share
-from cachekit.reports.machine import VERSION, plain
 from cachekit.reports.table import table
 
 _UNKNOWN = "?"
@@ -25,30 +24,13 @@ def render(report: ActionReport) -> str:
 
 def render_json(report: ActionReport, exit_code: int) -> str:
     """Write the report as one JSON document; docs/report.md has its shape."""
-    document = {
-        "version": VERSION,
-        "command": report.action,
-        "what": report.what,
-        "outcome": report.outcome.value,
-        "exit_code": int(exit_code),
-        "elapsed": round(report.elapsed, 6),
-        "ended_early": report.ended_early,
-        "notes": list(report.notes),
-        "steps": [_step(step) for step in report.steps],
-    }
-    return json.dumps(document, indent=2) + "\n"
+    return json.dumps(action_document(report, exit_code), indent=2) + "\n"
 
 
 def line(step: StepResult) -> str:
     """Write one step's end for the log."""
     reason = f": {step.reason}" if step.reason else ""
     return shown(f"{step.outcome:<7} {step.cache} at {step.place}{reason}")
-
-
-def _step(step: StepResult) -> dict[str, Any]:
-    facts: dict[str, Any] = plain(vars(step))
-    facts["elapsed"] = round(step.elapsed, 6)
-    return facts
 
 
 def _lines(report: ActionReport) -> Iterator[str]:
