@@ -141,7 +141,8 @@ class WarmReport:
     """One run of warming, complete. `elapsed` in seconds, `started` in ISO 8601 with zone.
 
     `run` names the run in the journal, `skipped` counts the targets an earlier part of it had done.
-    `verify` is the share of targets that were to be verified, 0 if none.
+    `verify` is the share of targets that were to be verified, 0 if none. `node_outcomes` is what the
+    gate says of each node alone.
     """
 
     site: str
@@ -162,6 +163,7 @@ class WarmReport:
     verify: Fraction
     sample: Sample | None
     checks: tuple[Check, ...]
+    node_outcomes: Mapping[str, Outcome]
     reasons: tuple[ReasonCount, ...]
     failures: tuple[TargetResult, ...]
     failures_cut: int

@@ -43,6 +43,11 @@ def outcome(found: Sequence[Check]) -> Outcome:
     return max((check.outcome for check in found), key=lambda o: o.rank, default=Outcome.GO)
 
 
+def node_outcome(gate: Gate, node: NodeResult, required: Sequence[str]) -> Outcome:
+    """Judge one node as if the run had been for it alone."""
+    return outcome(checks(gate, (node,), node, required))
+
+
 def _checks_of(gate: Gate, result: NodeResult, node: str | None) -> Iterator[Check]:
     ok = f"{format_share(result.ok_share)} ({result.ok:,} of {result.targets:,} targets)"
     yield _share_check("min_ok", node, result.ok_share, ok, gate.min_ok)

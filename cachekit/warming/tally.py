@@ -189,6 +189,7 @@ class Tally:
         self.failures: list[TargetResult] = []
         self.failures_cut = 0
         self.required = Required()
+        self.required_of = {name: Required() for name in nodes}
         self.abandoned: dict[str, str] = {}
 
     def is_notable(self, done: TargetDone) -> bool:
@@ -253,6 +254,7 @@ class Tally:
             self._add_failure(done)
         if done.asked.required:
             self.required.add(done)
+            self.required_of[done.node].add(done)
         if done.seconds > self._fast:
             self._add_slow(done)
 

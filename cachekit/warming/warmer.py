@@ -24,7 +24,7 @@ from cachekit.events import (
 from cachekit.lock import locked
 from cachekit.model import Node
 from cachekit.replay import Fault, Response, place_of, replay
-from cachekit.results import Outcome, WarmReport
+from cachekit.results import NodeResult, Outcome, WarmReport
 from cachekit.settings import Settings
 from cachekit.warming import gate, journal
 from cachekit.warming.judge import Judge, follow
@@ -261,6 +261,18 @@ class _Run:
         share = float(self._warm.verify)
         return sum(marks.left_to_verify(share) for marks in self._marks.values())
 
+    def _node_outcomes(self, nodes: Sequence[NodeResult]) -> dict[str, Outcome]:
+        limits, required = self._warm.gate, self._tally.required_of
+        hits = limits.min_hit is not None
+        return {
+            node.name: Outcome.NO_GO
+            if self._cut_short
+            else gate.node_outcome(
+                limits, node, required[node.name].problems(self._plan.required, hits=hits)
+            )
+            for node in nodes
+        }
+
     def _elapsed(self) -> float:
         return max(0.0, time.time() - float(self._record.run["started"]))
 
@@ -297,6 +309,7 @@ class _Run:
             verify=warm.verify,
             sample=sample,
             checks=found,
+            node_outcomes=self._node_outcomes(nodes),
             reasons=tally.reasons(),
             failures=tuple(tally.failures),
             failures_cut=tally.failures_cut,
