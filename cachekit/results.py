@@ -35,13 +35,18 @@ _EXIT_CODES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Percentiles in seconds, of good answers only; 0 answers have none."""
+    """Percentiles in seconds, of good answers only; 0 answers have none.
+
+    `curve` has a point (percentile, seconds) at every step that so many answers tell apart, from
+    the shortest at 0 to the longest at 100; the steps get finer towards the tail.
+    """
 
     count: int = 0
     p50: float | None = None
     p95: float | None = None
     p99: float | None = None
     longest: float | None = None
+    curve: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,8 +146,8 @@ class WarmReport:
     """One run of warming, complete. `elapsed` in seconds, `started` in ISO 8601 with zone.
 
     `run` names the run in the journal, `skipped` counts the targets an earlier part of it had done.
-    `verify` is the share of targets that were to be verified, 0 if none. `node_outcomes` is what the
-    gate says of each node alone.
+    `verify` is the share of targets that were to be verified, 0 if none. `node_outcomes` is what
+    the gate says of each node alone.
     """
 
     site: str

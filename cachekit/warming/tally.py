@@ -13,6 +13,10 @@ _TICKS_PER_SECOND = 20_000
 _LONGEST_TICKS = 3600 * _TICKS_PER_SECOND
 _COUNT_AT = 1000
 _FOLD_AT = 20_000
+# 0, 30, 50, 70, 80, 90, 93, …, 99, 99.3, …: five to each tenth of what is left above.
+_PERCENTILES = tuple(
+    round(100 - above * 10**-tenths, 9) for tenths in range(7) for above in (100, 70, 50, 30, 20)
+)
 _EXAMPLES = 3
 _SLOWEST = 5
 _NAMED = 5
@@ -51,9 +55,18 @@ class Latencies:
         histogram = HdrHistogram(1, _LONGEST_TICKS, 3)
         for ticks, count in counts.items():
             histogram.record_value(max(1, min(ticks, _LONGEST_TICKS)), count)
-        found = histogram.get_percentile_to_value_dict([50, 95, 99, 100])
-        p50, p95, p99, longest = (ticks / _TICKS_PER_SECOND for ticks in found.values())
-        return Latency(count=sum(counts.values()), p50=p50, p95=p95, p99=p99, longest=longest)
+        count = sum(counts.values())
+        curve = [percent for percent in _PERCENTILES if (100 - percent) * count >= 100] + [100]
+        ticks_at = histogram.get_percentile_to_value_dict([50, 95, 99, *curve])
+        times = {percent: ticks / _TICKS_PER_SECOND for percent, ticks in ticks_at.items()}
+        return Latency(
+            count=count,
+            p50=times[50],
+            p95=times[95],
+            p99=times[99],
+            longest=times[100],
+            curve=tuple((percent, times[percent]) for percent in curve),
+        )
 
     def _count(self) -> None:
         # Many at once: that costs a quarter of counting each as it comes.

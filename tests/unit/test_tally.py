@@ -35,6 +35,31 @@ def test_percentiles_are_close_to_the_exact_ones(count: int) -> None:
     }
     for percent, value in percentiles.items():
         assert value == pytest.approx(nearest_rank(values, percent), rel=0.011, abs=1.1e-4)
+    for point, seconds in found.curve[1:]:
+        ranks = (nearest_rank(values, point - 50 / count), nearest_rank(values, point))
+        near = [pytest.approx(value, rel=0.011, abs=1.1e-4) for value in ranks]
+        assert seconds in near
+
+
+@pytest.mark.parametrize(
+    ("count", "steps"),
+    [
+        (1, [0, 100]),
+        (2, [0, 30, 50, 100]),
+        (100, [0, 30, 50, 70, 80, 90, 93, 95, 97, 98, 99, 100]),
+        (250, [0, 30, 50, 70, 80, 90, 93, 95, 97, 98, 99, 99.3, 99.5, 100]),
+    ],
+)
+def test_a_curve_has_as_many_steps_as_its_answers_tell_apart(
+    count: int, steps: list[float]
+) -> None:
+    latencies = Latencies()
+    latencies.add([0.01 * (number + 1) for number in range(count)])
+    curve = latencies.result().curve
+    assert [percent for percent, _ in curve] == steps
+    assert [seconds for _, seconds in curve] == sorted(seconds for _, seconds in curve)
+    assert curve[0][1] == pytest.approx(0.01, rel=0.01)
+    assert curve[-1][1] == pytest.approx(0.01 * count, rel=0.01)
 
 
 def test_memory_is_bounded_however_times_scatter(monkeypatch: pytest.MonkeyPatch) -> None:
