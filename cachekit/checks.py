@@ -4,14 +4,14 @@ The settings file and the options of the command line pass through the same chec
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
 from math import inf, isfinite
 
 from cachekit.caches.base import Coupled
 from cachekit.caches.namespace import PLACEHOLDER, release_token
 from cachekit.errors import ConfigError
 from cachekit.model import Address, Expect, Node, Site, UrlRefusedError, Variant
+from cachekit.near_misses import did_you_mean, nearest
 from cachekit.scope import EVERYTHING
 from cachekit.settings import (
     MAX_IN_FLIGHT,
@@ -59,19 +59,6 @@ def problems(settings: Settings) -> list[Fault]:
         *_of_required(settings),
         *(fault for name in settings.warmlists for fault in _of_list(settings, name)),
     ]
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Suggest the known word that is nearest, as the end of a message; or say nothing."""
-    near = nearest(word, known)
-    return f"; did you mean {near!r}?" if near is not None else ""
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Find the known word that was probably meant."""
-    by_folded = {name.lower().replace("-", "_"): name for name in known}
-    matches = get_close_matches(word.lower().replace("-", "_"), by_folded, n=1, cutoff=0.6)
-    return by_folded[matches[0]] if matches else None
 
 
 def _of_site(settings: Settings) -> Iterator[Fault]:

@@ -18,8 +18,8 @@ from cachekit.caches.base import (
     Primable,
     Split,
 )
-from cachekit.checks import did_you_mean
 from cachekit.errors import ConfigError, Problem
+from cachekit.near_misses import did_you_mean
 from cachekit.scope import EVERYTHING, Scope
 from cachekit.settings import Settings
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent / "cachekit"
 
 # A module may import from its own row and from rows above it.
 ORDER = (
-    ("errors", "quantities", "deadline"),
+    ("errors", "quantities", "deadline", "near_misses"),
     ("model", "scope", "lock"),
     ("replay", "transports"),
     ("sources.base", "caches.base", "golive.base", "registry"),
@@ -22,6 +22,9 @@ ORDER = (
     ("warming",),
     ("plan",),
     ("config", "execution"),
+    ("chunks",),
+    ("invalidation",),
+    ("deploy",),
     ("reports",),
     ("__init__", "testing", "demo"),
     ("cli",),

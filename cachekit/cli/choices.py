@@ -8,9 +8,10 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any, cast
 
-from cachekit.checks import Fault, KeyPath, did_you_mean, problems, show_path
+from cachekit.checks import Fault, KeyPath, problems, show_path
 from cachekit.errors import ConfigError, Problem
 from cachekit.model import Node, Variant, parse_address
+from cachekit.near_misses import did_you_mean
 from cachekit.settings import Settings, WarmList, WarmSettings
 from cachekit.sources.reading import listed
 from cachekit.sources.url_list import UrlFile, Urls

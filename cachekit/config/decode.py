@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 
 from cachekit import checks, registry
 from cachekit.caches.base import Cache
-from cachekit.checks import KeyPath, did_you_mean, nearest
+from cachekit.checks import KeyPath
 from cachekit.config.document import Document
 from cachekit.config.pieces import NOTHING, decode
 from cachekit.model import Node, Variant
+from cachekit.near_misses import did_you_mean, nearest
 from cachekit.settings import Settings, VerdictRule, WarmList, WarmSettings
 from cachekit.sources.base import Source
 from cachekit.sources.reading import STANDARD_INPUT

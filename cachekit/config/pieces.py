@@ -9,7 +9,8 @@ from typing import Any, get_args, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from cachekit.checks import KeyPath, nearest
+from cachekit.checks import KeyPath
+from cachekit.near_misses import nearest
 
 CONFIG = ConfigDict(
     extra="forbid",
