@@ -1,0 +1,123 @@
+"""Pages cleared and warmed in chunks, on real Varnishes in front of an origin that counts."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cachekit.caches.base import Conditions
+from cachekit.caches.varnish import Varnish as VarnishCache
+from cachekit.chunks import Course, clear_and_warm
+from cachekit.deadline import Deadline
+from cachekit.errors import LockedError
+from cachekit.lock import locked
+from cachekit.model import Expect, Node, Site, parse_address
+from cachekit.replay import place_of
+from cachekit.runs import RunOutcome
+from cachekit.settings import Settings
+from cachekit.warming.stop import Stop
+from tests.servers.origin import Origin
+from tests.servers.varnish import Varnish, Visitor, clearable
+
+pytestmark = [pytest.mark.server, pytest.mark.end_to_end]
+
+SITE = "http://shop.example"
+URLS = [f"/p/{number}" for number in range(7)]
+
+
+@pytest.fixture
+def varnish(varnish_node: Callable[..., Varnish]) -> Varnish:
+    return varnish_node(vcl=clearable())
+
+
+@pytest.fixture
+def visitor(varnish: Varnish) -> Iterator[Visitor]:
+    with Visitor(varnish) as visitor:
+        yield visitor
+
+
+@pytest.fixture
+def settings(varnish: Varnish) -> Settings:
+    node = Node(name="web1", address=parse_address(varnish.address))
+    return Settings(site=SITE, nodes={"web1": node}, caches={"pages": VarnishCache(on=("web1",))})
+
+
+@pytest.fixture
+def course(tmp_path: Path) -> Course:
+    conditions = Conditions(deadline=Deadline(60), state_dir=tmp_path, site=SITE)
+    return Course(conditions=conditions, stop=Stop(None))
+
+
+def test_each_chunk_is_warm_again_before_the_next_is_cleared(
+    settings: Settings, course: Course, visitor: Visitor, origin: Origin
+) -> None:
+    for url in [*URLS, "/other"]:
+        visitor.visit(url)
+    cold: list[int] = []
+
+    def look(_: object) -> None:
+        cold.append(sum(not visitor.finds(url) for url in URLS))
+
+    done = clear_and_warm(settings, URLS, replace(course, step_listener=look), size=3)
+    assert done.outcome is RunOutcome.DONE
+    assert [len(chunk.urls) for chunk in done.chunks] == [3, 3, 1]
+    assert cold == [3, 3, 1]
+    assert [origin.count(url) for url in URLS] == [2] * 7
+    assert origin.count("/other") == 1
+    assert all(visitor.finds(url) for url in URLS)
+
+
+def test_a_chunk_that_fails_is_the_last(
+    settings: Settings, course: Course, visitor: Visitor, origin: Origin
+) -> None:
+    for url in URLS:
+        visitor.visit(url)
+    origin.page("/p/3", status=500)
+    done = clear_and_warm(settings, URLS, course, size=3)
+    assert done.outcome is RunOutcome.FAILED
+    assert [chunk.outcome for chunk in done.chunks] == [RunOutcome.DONE, RunOutcome.FAILED]
+    assert done.left == 1
+    assert origin.count("/p/6") == 1, "what was not reached is as it was"
+    assert visitor.finds("/p/6")
+
+
+def test_nothing_is_cleared_while_another_run_warms_the_node(
+    settings: Settings, course: Course, visitor: Visitor
+) -> None:
+    visitor.visit("/p/1")
+    place = place_of(settings.nodes["web1"], Site(SITE))
+    with locked(course.conditions.state_dir, SITE, [place]), pytest.raises(LockedError):
+        clear_and_warm(settings, ["/p/1"], course)
+    assert visitor.finds("/p/1")
+
+
+def test_a_clear_that_fails_warms_nothing(
+    settings: Settings, course: Course, varnish_node: Callable[..., Varnish], origin: Origin
+) -> None:
+    refusing = varnish_node(vcl=clearable(admitted="10.0.0.0"))
+    node = Node(name="web1", address=parse_address(refusing.address))
+    done = clear_and_warm(replace(settings, nodes={"web1": node}), ["/p/1"], course)
+    assert done.outcome is RunOutcome.FAILED
+    assert done.chunks[0].problem == "not cleared, so not warmed"
+    assert not origin.requests
+
+
+def test_without_a_cache_of_pages_it_only_warms(
+    settings: Settings, course: Course, origin: Origin
+) -> None:
+    done = clear_and_warm(replace(settings, caches={}), ["/p/1", "/p/1"], course)
+    assert done.outcome is RunOutcome.DONE
+    assert done.chunks[0].clears == ()
+    assert origin.count("/p/1") == 1
+
+
+def test_what_the_settings_exclude_is_cleared_and_told(
+    settings: Settings, course: Course, visitor: Visitor
+) -> None:
+    visitor.visit("/account")
+    warm = replace(settings.warm, exclude=("/account",), expect=Expect(status=(200,)))
+    done = clear_and_warm(replace(settings, warm=warm), ["/account"], course)
+    assert done.outcome is RunOutcome.DONE
+    assert done.chunks[0].cuts == {"excluded": 1}
+    assert not visitor.finds("/account")
