@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cachekit.model import Verdict, shown, shown_url
 from cachekit.results import PlanFacts, TargetResult
+from cachekit.runs import StepReport
 
 FILL = "fill"
 VERIFY = "verify"
@@ -105,5 +106,20 @@ class TargetDone:
         )
 
 
-Event = RunPlanned | PassStarted | PassFinished | NodeAbandoned | TargetDone
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A step of a plan began."""
+
+    id: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnded:
+    """A step of a plan ended, or was left out."""
+
+    step: StepReport
+
+
+Event = StepStarted | StepEnded | RunPlanned | PassStarted | PassFinished | NodeAbandoned | TargetDone
 Listener = Callable[[Event], None]

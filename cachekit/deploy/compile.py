@@ -1,0 +1,169 @@
+"""Plans as written → plans with all names resolved. Pure: no server is asked.
+
+Whatever cannot work is refused here, all of it at once.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from string import ascii_lowercase
+from typing import Any
+
+from cachekit.deploy import lint
+from cachekit.deploy.resolve import Surroundings, check_of, count_of, named, names_of, resolve
+from cachekit.deploy.texts import expanded_step, holds
+from cachekit.deploy.work import CacheWork, DeployPlan, RollWork, Stage, Work
+from cachekit.errors import ConfigError, Problem
+from cachekit.model import Node
+from cachekit.near_misses import did_you_mean
+from cachekit.settings import Settings
+from cachekit.step_settings import PlanSettings, RollStep, Step, Steps
+
+
+def compile_plan(
+    settings: Settings, name: str, facts: Mapping[str, str], *, force: bool = False
+) -> DeployPlan:
+    """Resolve a plan of the settings for one deploy. Raises ConfigError with all that is wrong."""
+    written = settings.plans.get(name)
+    if written is None:
+        known = f"; there are: {', '.join(settings.plans) or 'none'}"
+        raise ConfigError(f"no plan is called {name}{did_you_mean(name, settings.plans) or known}")
+    around = Surroundings(
+        settings=settings, facts=facts, on_failure=written.on_failure, force=force
+    )
+    compiler = _Compiler(around)
+    stages, last = compiler.stages(written.steps, ""), compiler.stages(written.last, "f")
+    compiler.problems += lint.faults((*stages, *last))
+    compiler.refuse()
+    fails_back = any(w.on_failure == "rollback" for stage in stages for w in stage)
+    return DeployPlan(
+        name=name,
+        settings=settings,
+        facts=facts,
+        stages=stages,
+        last=last,
+        rollback=_rollback(settings, name, written, facts) if fails_back else None,
+        seconds=written.deadline,
+        warnings=tuple(lint.doubts(settings, stages)),
+        digest=hashlib.sha256(repr(written).encode(errors="replace")).hexdigest(),
+    )
+
+
+def compile_batch(plan: DeployPlan, work: RollWork, at: str, nodes: Sequence[Node]) -> list[Stage]:
+    """Resolve the steps of a roll for some of its nodes; ids start with `at`.
+
+    Raises ConfigError.
+    """
+    around = Surroundings(
+        settings=plan.settings, facts=plan.facts, among=tuple(nodes), on_failure=work.on_failure
+    )
+    compiler = _Compiler(around)
+    stages = compiler.stages(work.stages, f"{at}/")
+    compiler.refuse()
+    return list(stages)
+
+
+def _rollback(
+    settings: Settings, name: str, written: PlanSettings, facts: Mapping[str, str]
+) -> DeployPlan:
+    """Resolve the plan that a failure runs: back to what is live now."""
+    release, previous = facts.get("release", ""), facts.get("previous", "")
+    if written.rollback == name:
+        raise ConfigError(f"plans.{name}: is its own rollback")
+    if not previous:
+        raise ConfigError(f"plans.{name}: a failure rolls back, to which release? --previous")
+    back = {**facts, "release": previous, "previous": release, "rollback": "true"}
+    swapped = replace(settings, release=previous, previous=release)
+    return compile_plan(swapped, written.rollback, back)
+
+
+@dataclass
+class _Compiler:
+    """Resolves steps one by one, and gathers what is wrong with them."""
+
+    around: Surroundings
+    problems: list[Problem] = field(default_factory=list)
+
+    def stages(self, written: Sequence[Steps], prefix: str) -> tuple[Stage, ...]:
+        """Resolve stages; ids start with the prefix."""
+        compiled: list[Stage] = []
+        for number, steps in enumerate(written, 1):
+            letters = ascii_lowercase if len(steps) > 1 else ("",)
+            at = f"{prefix}{number}"
+            stage = tuple(
+                work
+                for step, letter in zip(steps, letters, strict=False)
+                for work in self._work(step, f"{at}{letter}")
+            )
+            compiled += [*self._checks(stage, f"{at}!"), stage]
+        return tuple(filter(None, compiled))
+
+    def refuse(self) -> None:
+        """Raise ConfigError if anything is wrong."""
+        if self.problems:
+            raise ConfigError(self.problems)
+
+    def _work(self, written: Step, at: str) -> Iterator[Work]:
+        facts = self.around.facts
+        step = expanded_step(written, facts)
+        common = {
+            "id": at,
+            "on_failure": step.on_failure or self.around.on_failure,
+            "skip": "" if not step.when or holds(step.when, facts) else f"when: {step.when}",
+        }
+        try:
+            if isinstance(step, RollStep):
+                work = self._roll(step, common)
+            else:
+                work = resolve(step, self.around, common)
+        except ConfigError as error:
+            where = f"step {at}, {_kind(step)}"
+            self.problems += [Problem(where, str(problem)) for problem in error.problems]
+        else:
+            yield replace(work, title=step.title or work.title)
+
+    def _roll(self, step: RollStep, common: Mapping[str, Any]) -> Work:
+        nodes = self.around.nodes(step.roll)
+        batch = count_of(step.batch, len(nodes))
+        # What is refused for all of them together would be refused in the middle of the roll.
+        inner = replace(self.around, among=nodes, on_failure=common["on_failure"])
+        compiler = _Compiler(inner)
+        preview = compiler.stages(step.steps, f"{common['id']}/")
+        self.problems += compiler.problems
+        most = min(batch + step.max_failed, len(nodes) - 1)
+        return RollWork(
+            **common,
+            title=f"roll {names_of(nodes)}, {batch} at a time, by {', '.join(step.golive)}",
+            action="roll",
+            nodes=nodes,
+            seconds=step.deadline or math.inf,
+            actors=self.around.actors(step.golive, nodes),
+            stages=step.steps,
+            preview=preview,
+            batch=batch,
+            max_out=count_of(step.max_out, len(nodes)) if step.max_out else most,
+            max_failed=step.max_failed,
+            settle=step.settle,
+        )
+
+    def _checks(self, stage: Stage, at: str) -> Iterator[Stage]:
+        """Look at the nodes' releases before an edge is cleared: it refills from them."""
+        works = [work for work in stage if isinstance(work, CacheWork) and lint.clears_edge(work)]
+        if not works:
+            return
+        check = self.around.settings.release_check
+        nodes: Sequence[Node] | None = None
+        if check is not None and self.around.among is not None:
+            # A node that runs the application behind an edge of its own refills from itself.
+            own = {node.name for work in works for node in work.nodes}
+            nodes = [n for n in named(self.around.among, check.on) if n.name in own] or None
+        common = {"id": at, "on_failure": self.around.on_failure, "skip": ""}
+        if all(work.skip for work in works):
+            common["skip"] = works[0].skip
+        if found := check_of(self.around, nodes, common):
+            yield (found,)
+
+
+def _kind(step: Step) -> str:
+    return type(step).__name__.removesuffix("Step").lower()
