@@ -6,7 +6,7 @@ stand for what holds for a run.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from cachekit.quantities import OneOrMore, Seconds, Written, parse_share
@@ -79,7 +79,7 @@ class PrimeStep(StepSettings):
     """Prime caches, by name, from `file:`, `donor:`, `command:` or `path:`."""
 
     prime: OneOrMore[str]
-    source: str
+    source: str = field(metadata={"alias": "from"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +158,7 @@ class PlanSettings:
     """
 
     steps: tuple[Steps, ...] = ()
-    last: tuple[Steps, ...] = ()
+    last: tuple[Steps, ...] = field(default=(), metadata={"alias": "finally"})
     on_failure: OnFailure = "stop"
     rollback: str = "rollback"
     schedule: str = ""

@@ -9,13 +9,16 @@ from cachekit import checks, registry
 from cachekit.caches.base import Cache
 from cachekit.checks import KeyPath
 from cachekit.config.document import Document
-from cachekit.config.pieces import NOTHING, decode
+from cachekit.config.pieces import NOTHING, decode, keys_of
+from cachekit.config.plans import as_written, decode_plan
+from cachekit.golive.base import GoLive
 from cachekit.model import Node, Variant
 from cachekit.near_misses import did_you_mean, nearest
 from cachekit.settings import Settings, VerdictRule, WarmList, WarmSettings
 from cachekit.sources.base import Source
 from cachekit.sources.reading import STANDARD_INPUT
 from cachekit.sources.url_list import ListedUrl, UrlFile, Urls
+from cachekit.step_settings import PlanSettings
 
 T = TypeVar("T")
 
@@ -73,12 +76,14 @@ class _Decoding:
             if listed := self.lists.get(path[:length]):
                 listed.report(path[length:], message, at_key=at_key)
                 return
+        if path[:1] == ("plans",):
+            path = as_written(self.document.data, path)
         self.document.report(path, message, at_key=at_key)
 
     def settings(self) -> Settings:
         """Decode the sections one by one, and what stands beside them."""
         data = self.document.data
-        rest = _without(data, ["nodes", "caches", "warmlists", "warm"])
+        rest = _without(data, ["nodes", "caches", "warmlists", "warm", "golive", "plans"])
         decoded = self._piece(Settings, rest, ())
         if decoded is None:
             self.document.mute(("site",))
@@ -89,6 +94,8 @@ class _Decoding:
             caches=self._named(("caches",), _get(data, "caches"), self._cache),
             warmlists=self._named(("warmlists",), _get(data, "warmlists"), self._warm_list),
             warm=self._warm(_get(data, "warm")),
+            golive=self._named(("golive",), _get(data, "golive"), self._actor),
+            plans=self._named(("plans",), _get(data, "plans"), self._plan),
         )
 
     def _node(self, path: KeyPath, data: object) -> Node | None:
@@ -97,7 +104,16 @@ class _Decoding:
         return node
 
     def _cache(self, path: KeyPath, data: object) -> Cache | None:
-        known = registry.names(registry.CACHES)
+        cache: Cache | None = self._typed(registry.CACHES, path, data)
+        return cache
+
+    def _actor(self, path: KeyPath, data: object) -> GoLive | None:
+        actor: GoLive | None = self._typed(registry.GOLIVE, path, data)
+        return actor
+
+    def _typed(self, group: str, path: KeyPath, data: object) -> Any:
+        """Decode what its `type` chooses among what is installed."""
+        known = registry.names(group)
         kind = _get(data, "type")
         if kind not in known:
             near = did_you_mean(str(kind), known) if kind else ""
@@ -105,14 +121,15 @@ class _Decoding:
             self.report(place, f"expected `type:` to be one of {', '.join(known)}{near}")
             return None
         try:
-            adapter = registry.load(registry.CACHES, kind)
+            adapter = registry.load(group, kind)
         except (ImportError, AttributeError) as error:
-            self.report((*path, "type"), f"the cache type {kind!r} is broken: {error}")
+            self.report((*path, "type"), f"the type {kind!r} is broken: {error}")
             return None
-        cache: Cache | None = self._piece(
-            adapter, _without(data, ["type"]), path, also_known=["type"]
-        )
-        return _rooted(cache, self.folder) if cache is not None else None
+        piece = self._piece(adapter, _without(data, ["type"]), path, also_known=["type"])
+        return _rooted(piece, self.folder)
+
+    def _plan(self, path: KeyPath, data: object) -> PlanSettings:
+        return decode_plan(path, data, self.report)
 
     def _warm(self, data: object) -> WarmSettings:
         variants = self._named(("warm", "variants"), _get(data, "variants"), self._variant)
@@ -232,19 +249,15 @@ def _chosen(data: Mapping[str, object]) -> list[str]:
 
 
 def _misspells_source(data: Iterable[str]) -> bool:
-    known = _keys_of(WarmList).union(*map(_keys, _sources()))
+    known = keys_of(WarmList).union(*map(_keys, _sources()))
     return any(key not in known and nearest(key, known) in _sources() for key in data)
 
 
 def _keys(source: str) -> set[str]:
     try:
-        return _keys_of(registry.load(registry.SOURCES, source)) | {source}
+        return keys_of(registry.load(registry.SOURCES, source)) | {source}
     except (ImportError, AttributeError):
         return {source}
-
-
-def _keys_of(kind: Any) -> set[str]:
-    return {field.name for field in fields(kind)}
 
 
 def _rooted(value: Any, folder: Path) -> Any:

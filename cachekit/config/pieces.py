@@ -180,8 +180,13 @@ class _Known:
             hints = [get_type_hints(each).get(str(part)) for each in kinds]
             inner = [each for hint in hints if hint for each in _dataclasses(hint)]
             kinds = inner if any(hints) else kinds
-        keys = {field.name for each in kinds for field in fields(each)}
+        keys = {key for each in kinds for key in keys_of(each)}
         return keys if path else (keys | self.also) - self.given
+
+
+def keys_of(kind: Any) -> set[str]:
+    """List the keys of a dataclass: its fields, but for those that Python has no name for."""
+    return {field.metadata.get("alias", field.name) for field in fields(kind)}
 
 
 def _dataclasses(hint: Any) -> list[Any]:
