@@ -5,7 +5,7 @@ An actor is one frozen dataclass: its fields are its keys in `golive:`, its entr
 CachekitErrors for what went wrong.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -57,4 +57,13 @@ class GoLive(Protocol):
 
     def standing(self, node: Node, conditions: Conditions) -> Turn:
         """Tell where the node stands; changes nothing. Raises CachekitError."""
+        ...
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """An actor that names nodes of its own, such as the machine of a load balancer."""
+
+    def bound(self, nodes: Mapping[str, Node]) -> GoLive:
+        """Give the same actor that knows these nodes. Raises ConfigError for one that is none."""
         ...
