@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from cachekit.caches.base import Cache
 from cachekit.golive.base import GoLive
+from cachekit.invalidation_settings import Invalidation
 from cachekit.model import Expect, Node, Variant, Verdict
 from cachekit.quantities import Bytes, OneOrMore, Seconds, Share, Written
 from cachekit.sources.base import Source
@@ -139,3 +140,4 @@ class Settings:
     golive: Mapping[str, GoLive] = field(default_factory=dict)
     release_check: ReleaseCheck | None = None
     plans: Mapping[str, PlanSettings] = field(default_factory=dict)
+    invalidation: Invalidation = field(default_factory=Invalidation)

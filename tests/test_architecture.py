@@ -12,13 +12,13 @@ ROOT = Path(__file__).parent.parent / "cachekit"
 
 # A module may import from its own row and from rows above it.
 ORDER = (
-    ("errors", "quantities", "deadline", "near_misses"),
+    ("errors", "quantities", "deadline", "near_misses", "invalidation.patterns"),
     ("model", "scope", "lock"),
     ("replay", "transports"),
-    ("sources.base", "caches.base", "golive.base", "registry"),
-    ("results", "events", "outcomes", "runs", "documents", "thresholds"),
+    ("sources.base", "caches.base", "caches.releases", "golive.base", "registry"),
+    ("results", "events", "outcomes", "runs", "context", "documents", "thresholds"),
     ("caches", "sources", "golive"),
-    ("settings", "step_settings", "checks"),
+    ("settings", "step_settings", "invalidation_settings", "checks"),
     ("warming",),
     ("plan",),
     ("config", "execution"),

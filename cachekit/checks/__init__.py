@@ -5,6 +5,7 @@ The settings file and the options of the command line pass through the same chec
 
 from cachekit.checks.caches import of_cache
 from cachekit.checks.faults import Fault, KeyPath, show_path
+from cachekit.checks.invalidation import of_invalidation
 from cachekit.checks.lists import of_list, problems_of_urls
 from cachekit.checks.site import of_node, of_releases, of_site
 from cachekit.checks.warm import of_gate, of_required, of_warm
@@ -30,4 +31,5 @@ def problems(settings: Settings) -> list[Fault]:
         *of_gate(settings.warm.gate, settings.warm),
         *of_required(settings),
         *(fault for name in settings.warmlists for fault in of_list(settings, name)),
+        *of_invalidation(settings),
     ]

@@ -1,0 +1,49 @@
+"""Checks of what follows from changed files: its caches and lists exist, and take what it says."""
+
+from collections.abc import Iterable, Iterator
+
+from cachekit.checks.faults import Fault, KeyPath
+from cachekit.checks.values import positive, within
+from cachekit.invalidation_settings import Rule
+from cachekit.near_misses import did_you_mean
+from cachekit.settings import Settings
+
+
+def of_invalidation(settings: Settings) -> Iterator[Fault]:
+    """Check the names and limits; patterns were checked where they were read."""
+    path: KeyPath = ("invalidation",)
+    invalidation = settings.invalidation
+    for index, rule in enumerate(invalidation.rules):
+        yield from _of_rule((*path, "rules", index), rule, settings)
+    yield from _of_names((*path, "rebuild"), invalidation.rebuild, "cache", settings.caches)
+    yield from _of_names((*path, "lists"), invalidation.lists or (), "list", settings.warmlists)
+    yield from within((*path, "merge_above"), invalidation.merge_above, 1)
+    yield from within((*path, "chunk"), invalidation.chunk, 1)
+    if invalidation.assets is not None:
+        yield from positive((*path, "assets", "long"), invalidation.assets.long)
+
+
+def _of_rule(path: KeyPath, rule: Rule, settings: Settings) -> Iterator[Fault]:
+    for name, stale in rule.clear.items():
+        place = (*path, "clear", name)
+        cache = settings.caches.get(name)
+        if cache is None:
+            yield place, _unknown("cache", name, settings.caches)
+            continue
+        for kind in dict.fromkeys(kind for kind, _ in stale.texts()):
+            if kind not in cache.scopes:
+                known = ", ".join(sorted(cache.scopes)).replace("-", "_")
+                yield place, f"takes no {kind.replace('-', '_')}; it takes {known}"
+
+
+def _of_names(
+    path: KeyPath, names: Iterable[str], what: str, known: Iterable[str]
+) -> Iterator[Fault]:
+    for index, name in enumerate(names):
+        if name not in known:
+            yield (*path, index), _unknown(what, name, known)
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    have = ", ".join(known) or "none"
+    return f"no {what} is called {name}; there are: {have}{did_you_mean(name, known)}"
