@@ -10,8 +10,18 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import cast
 
-from cachekit.caches.base import Change, Conditions, Guarded, Primable, Status, Survey, Surveyable
+from cachekit.caches.base import (
+    Change,
+    Conditions,
+    Guarded,
+    Primable,
+    Releasing,
+    Status,
+    Survey,
+    Surveyable,
+)
 from cachekit.caches.records import read_records
+from cachekit.caches.releases import Releases
 from cachekit.deadline import Deadline, DeadlineError
 from cachekit.errors import CachekitError, RefusedError, UnreachableError
 from cachekit.outcomes import ActionReport, StepOutcome, StepResult, judged
@@ -23,7 +33,8 @@ MAX_WORKERS = 32
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.2
 
-Act = Callable[[Step, Conditions], Change | Status | Survey]
+Found = Change | Status | Survey | Releases
+Act = Callable[[Step, Conditions], Found]
 StepListener = Callable[[StepResult], None]
 
 
@@ -154,7 +165,7 @@ def _result(step: Step, outcome: StepOutcome, *, reason: str) -> StepResult:
     )
 
 
-def _do(step: Step, conditions: Conditions) -> Change | Status | Survey:
+def _do(step: Step, conditions: Conditions) -> Found:
     return _ACTS[step.action](step, conditions)
 
 
@@ -198,6 +209,10 @@ def _status(step: Step, conditions: Conditions) -> Status:
     return step.cache.status(step.places[0], conditions)
 
 
+def _releases(step: Step, conditions: Conditions) -> Releases:
+    return cast("Releasing", step.cache).releases(step.places[0], conditions)
+
+
 def _survey(step: Step, conditions: Conditions) -> Survey:
     if step.action is Action.PRIME and step.filling.kind == "file":
         return Survey(found=sum(1 for _ in read_records(step.filling, conditions.deadline)))
@@ -209,4 +224,9 @@ def _survey(step: Step, conditions: Conditions) -> Survey:
     return found
 
 
-_ACTS: dict[Action, Act] = {Action.CLEAR: _clear, Action.PRIME: _prime, Action.STATUS: _status}
+_ACTS: dict[Action, Act] = {
+    Action.CLEAR: _clear,
+    Action.PRIME: _prime,
+    Action.STATUS: _status,
+    Action.RELEASES: _releases,
+}

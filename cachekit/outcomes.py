@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cachekit.caches.base import Change, Status, Survey
+from cachekit.caches.releases import Releases
 from cachekit.errors import ExitCode
 
 
@@ -27,7 +28,7 @@ class StepResult:
     place: str
     layer: int
     outcome: StepOutcome
-    found: Change | Status | Survey | None = None
+    found: Change | Status | Survey | Releases | None = None
     reason: str = ""
     elapsed: float = 0.0
 

@@ -21,7 +21,7 @@ ORDER = (
     ("settings", "step_settings", "invalidation_settings", "checks"),
     ("warming",),
     ("plan",),
-    ("config", "execution"),
+    ("config", "execution", "releases"),
     ("chunks",),
     ("invalidation",),
     ("deploy",),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
+from cachekit.caches.releases import Releases
 from cachekit.deadline import Deadline
 from cachekit.errors import ConfigError
 from cachekit.model import Address, Node
@@ -179,6 +180,20 @@ class Guarded(Surveyable, Protocol):
     @property
     def max_share(self) -> float | None:
         """The share of all entries, 0.0-1.0."""
+        ...
+
+
+@runtime_checkable
+class Releasing(Surveyable, Protocol):
+    """A cache that can hold the entries of each release apart from those of the others."""
+
+    @property
+    def per_release(self) -> bool:
+        """Whether the settings make it do so: then a survey by RELEASE counts those of one."""
+        ...
+
+    def releases(self, place: Place, conditions: Conditions) -> Releases:
+        """List what is there by release; changes nothing, not even ages. Raises CachekitError."""
         ...
 
 

@@ -56,6 +56,14 @@ def read_blocks(filling: Filling, deadline: Deadline, size: int) -> Iterator[byt
     )
 
 
+def size_of_file(filling: Filling) -> int:
+    """Estimate the memory that records take; 0 where it cannot be known beforehand."""
+    try:
+        return Path(filling.value).stat().st_size if filling.kind == "file" else 0
+    except OSError:
+        return 0  # reading it says why
+
+
 def parse_records(lines: Iterable[bytes], source: str, first: int = 1) -> Iterator[Record]:
     """Parse JSON lines, of which the first is this one. Raises SourceError naming the line."""
     for number, line in enumerate(lines, first):

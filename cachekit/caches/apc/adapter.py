@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from fnmatch import translate
 from typing import ClassVar, Literal
 
-from cachekit.caches.apc import changes
+from cachekit.caches.apc import census, changes
 from cachekit.caches.apc.call import Hook, Step, ask_pool, encoded
 from cachekit.caches.apc.commands import argv_of, run
 from cachekit.caches.apc.priming import Storing, compile_files
@@ -21,7 +21,9 @@ from cachekit.caches.base import (
     Survey,
     on_nodes,
 )
-from cachekit.caches.namespace import fixed_part, namespace_refusal, prefix_of
+from cachekit.caches.census import told
+from cachekit.caches.namespace import PLACEHOLDER, fixed_part, namespace_refusal, prefix_of
+from cachekit.caches.releases import Releases
 from cachekit.model import Node, parse_address
 from cachekit.quantities import OneOrMore, Share
 from cachekit.scope import Kind, Scope
@@ -93,6 +95,11 @@ class Apc:
         """What its segments can be filled from."""
         return frozenset().union(*(_FILLED_FROM[segment] for segment in self.segments))
 
+    @property
+    def per_release(self) -> bool:
+        """Whether releases have keys of their own in APCu; OPcache knows paths only."""
+        return "user" in self.segments and PLACEHOLDER in self.namespace
+
     def parts(self) -> Mapping[str, "Apc"]:
         """Give each segment as a cache.
 
@@ -144,6 +151,13 @@ class Apc:
         """Tell how full the segments are and how they fare."""
         steps = [ask_pool(f"{segment}.state") for segment in self.segments]
         return status_of(self._hook.ask(place, steps, conditions.deadline), self.segments)
+
+    def releases(self, place: Place, conditions: Conditions) -> Releases:
+        """Count the entries of each release in APCu."""
+        counts = census.by_release(
+            self._hook.ask(place, [census.asking(self.namespace)], conditions.deadline)
+        )
+        return Releases(aged_since="written", entries=told(counts, self.namespace))
 
     def prime(self, places: Sequence[Place], filling: Filling, conditions: Conditions) -> Change:
         """Compile files that are on the node into OPcache, or store records in APCu."""

@@ -6,10 +6,10 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import partial
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from cachekit.caches.base import Change, Conditions, Filling, Place, Status, Survey, at_servers
+from cachekit.caches.census import told
 from cachekit.caches.memcache import crawler, php_values
 from cachekit.caches.memcache.connection import BLANK, MAX_KEY, Connection, too_long
 from cachekit.caches.memcache.donor import Copies
@@ -25,7 +25,8 @@ from cachekit.caches.namespace import (
     prefix_of,
     stored_key,
 )
-from cachekit.caches.records import read_records
+from cachekit.caches.records import read_records, size_of_file
+from cachekit.caches.releases import Releases
 from cachekit.caches.tally import Tally, cleared
 from cachekit.errors import RefusedError, UnreachableError
 from cachekit.model import Node, NodeAddress, shown
@@ -71,6 +72,11 @@ class Memcache:
             if wrong:
                 raise ValueError(problem)
 
+    @property
+    def per_release(self) -> bool:
+        """Whether releases have keys of their own."""
+        return PLACEHOLDER in self.namespace
+
     def places(self, nodes: Mapping[str, Node]) -> tuple[Place, ...]:
         """Each server."""
         return at_servers(self.servers, self.via, nodes)
@@ -106,6 +112,12 @@ class Memcache:
         with closing(Connection(place, conditions.deadline)) as connection:
             return status_of(connection)
 
+    def releases(self, place: Place, conditions: Conditions) -> Releases:
+        """Count the items of each release, by one look at all items."""
+        with closing(Connection(place, conditions.deadline)) as connection:
+            counts = crawler.by_release(connection, self.namespace, conditions)
+            return Releases(aged_since="used", entries=told(counts, self.namespace))
+
     def prime(self, places: Sequence[Place], filling: Filling, conditions: Conditions) -> Change:
         """Store records, or copies of a donor's items, on the servers where PHP looks for them."""
         if len(places) != len(self.servers):
@@ -113,7 +125,7 @@ class Memcache:
                 _names(places),
                 "keys are shared out among all its servers; prime them all, without --node",
             )
-        if PLACEHOLDER in self.namespace and not conditions.release:
+        if self.per_release and not conditions.release:
             raise RefusedError(_names(places), WHICH_RELEASE)
         with ExitStack() as opened:
             shelves = [self._shelf(place, opened, conditions) for place in places]
@@ -206,7 +218,7 @@ class Memcache:
             copies = self._copies(alive, filling, conditions)
             size, items = copies.size, copies.items()
         else:
-            size, items = partial(_size_of, filling), self._records(places, filling, conditions)
+            size, items = partial(size_of_file, filling), self._records(places, filling, conditions)
         if not conditions.force:
             # Of what comes, those that do not answer would have taken as much as the others.
             check_room(living, size() * len(living) // len(shelves))
@@ -242,10 +254,10 @@ class Memcache:
         names = _names(places)
         donor = filling.donor if isinstance(filling.donor, Memcache) else None
         if donor is not None:
-            if PLACEHOLDER in donor.namespace and not conditions.release:
+            if donor.per_release and not conditions.release:
                 raise RefusedError(names, WHICH_RELEASE)
             return _bytes(prefix_of(donor.namespace, conditions.release)), filling.donor_places
-        if PLACEHOLDER not in self.namespace:
+        if not self.per_release:
             raise RefusedError(
                 names, f"no cache is called {filling.value}, and `namespace` is not per release"
             )
@@ -258,7 +270,7 @@ class Memcache:
 
     def _sample(self, connection: Connection, conditions: Conditions, tally: Tally) -> list[bytes]:
         """Choose keys of the rollback release, to see that priming does not push them out."""
-        if PLACEHOLDER not in self.namespace or not conditions.previous:
+        if not self.per_release or not conditions.previous:
             return []
         prefix = _bytes(prefix_of(self.namespace, conditions.previous))
         try:
@@ -271,14 +283,6 @@ class Memcache:
 
 def _names(places: Sequence[Place]) -> str:
     return ", ".join(place.name for place in places)
-
-
-def _size_of(filling: Filling) -> int:
-    """Estimate the memory that records take; 0 where it cannot be known beforehand."""
-    try:
-        return Path(filling.value).stat().st_size if filling.kind == "file" else 0
-    except OSError:
-        return 0  # reading it says why
 
 
 def _bytes(text: str) -> bytes:

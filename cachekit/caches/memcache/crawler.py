@@ -6,11 +6,13 @@ server. So: never while the table grows, one at a time by a lock, no second comm
 
 import re
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from cachekit.caches.base import Conditions
+from cachekit.caches.census import Count, start_of_any
 from cachekit.caches.memcache.connection import Connection
 from cachekit.errors import LockedError, RefusedError
 from cachekit.lock import locked_one
@@ -28,6 +30,21 @@ def size_of(connection: Connection, prefix: bytes, conditions: Conditions) -> in
     pattern = re.compile(_start(prefix) + rb"[^\n]* size=(\d+)", re.MULTILINE)
     with dumped(connection, conditions) as blocks:
         return sum(int(size) for block in blocks for _, size in pattern.findall(block))
+
+
+def by_release(connection: Connection, namespace: str, conditions: Conditions) -> dict[str, Count]:
+    """Count the items of each release of a namespace by its token, aged since their last use."""
+    start = start_of_any(namespace, _encoded)
+    fields = rb"\S*(?: exp=\S+)?(?: la=(\d+))?(?:[^\n]* size=(\d+))?"
+    pattern = re.compile(rb"^key=" + start + fields, re.MULTILINE)
+    counts: dict[str, Count] = defaultdict(Count)
+    now = connection.number("time")
+    with dumped(connection, conditions) as blocks:
+        for block in blocks:
+            for token, used, size in pattern.findall(block):
+                age = max(0.0, now - int(used)) if used else None
+                counts[token.decode()].add(1, int(size) if size else None, age, age)
+    return counts
 
 
 def keys_and_total(
@@ -102,5 +119,8 @@ def _await_quiet(connection: Connection, conditions: Conditions) -> None:
 
 def _start(prefix: bytes) -> bytes:
     # Matched as it stands on the wire, encoded; only what matches is decoded.
-    encoded = quote_from_bytes(prefix, safe="").encode()
-    return rb"^key=(" + re.escape(encoded) + rb"\S*)"
+    return rb"^key=(" + re.escape(_encoded(prefix)) + rb"\S*)"
+
+
+def _encoded(part: bytes) -> bytes:
+    return quote_from_bytes(part, safe="").encode()

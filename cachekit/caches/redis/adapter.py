@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from cachekit.caches.base import Change, Conditions, Filling, Place, Status, Survey, at_servers
+from cachekit.caches.census import told
 from cachekit.caches.namespace import (
     PLACEHOLDER,
     WHICH_RELEASE,
@@ -14,16 +15,19 @@ from cachekit.caches.namespace import (
     namespace_refusal,
     prefix_of,
 )
+from cachekit.caches.records import size_of_file
+from cachekit.caches.redis.census import by_release
 from cachekit.caches.redis.clearing import clear_keys, clear_selected, clear_tags
 from cachekit.caches.redis.connection import Access
 from cachekit.caches.redis.donor import Copies, sources
 from cachekit.caches.redis.keyspace import listed, selection_of, text, total, wire
-from cachekit.caches.redis.loading import check_room, loaded, size_of_file
+from cachekit.caches.redis.loading import check_room, loaded
 from cachekit.caches.redis.priming import fill
 from cachekit.caches.redis.reading import Rewrite
 from cachekit.caches.redis.state import status_of
 from cachekit.caches.redis.store import Store, infos, opened
 from cachekit.caches.redis.tags import TagSet, absent
+from cachekit.caches.releases import Releases
 from cachekit.caches.tally import Tally
 from cachekit.deadline import Deadline
 from cachekit.errors import RefusedError
@@ -76,6 +80,11 @@ class Redis:
             if wrong:
                 raise ValueError(problem)
 
+    @property
+    def per_release(self) -> bool:
+        """Whether releases have keys of their own."""
+        return PLACEHOLDER in self.namespace
+
     def places(self, nodes: Mapping[str, Node]) -> tuple[Place, ...]:
         """Each server; a cluster is one place."""
         places = at_servers(self.servers, self.via, nodes)
@@ -120,10 +129,16 @@ class Redis:
         told, hazards = infos(place, access, conditions.deadline, cluster=self.cluster)
         return status_of(told, self.db, hazards)
 
+    def releases(self, place: Place, conditions: Conditions) -> Releases:
+        """Count the entries of each release, and estimate their size from some of them."""
+        with self.opened(place, conditions.deadline) as store:
+            entries = told(by_release(store, self.namespace), self.namespace)
+            return Releases(aged_since="used", entries=entries)
+
     def prime(self, places: Sequence[Place], filling: Filling, conditions: Conditions) -> Change:
         """Store records, or copies of another redis or release."""
         (place,) = places
-        if PLACEHOLDER in self.namespace and not conditions.release:
+        if self.per_release and not conditions.release:
             raise RefusedError(place.name, WHICH_RELEASE)
         tally = Tally()
         if filling.kind == "donor":
@@ -235,11 +250,11 @@ class Redis:
         """Tell which cache is copied from, and how keys change. Raises RefusedError."""
         target = wire(prefix_of(self.namespace, conditions.release))
         if isinstance(filling.donor, Redis):
-            if PLACEHOLDER in filling.donor.namespace and not conditions.release:
+            if filling.donor.per_release and not conditions.release:
                 raise RefusedError(place.name, WHICH_RELEASE)
             source = prefix_of(filling.donor.namespace, conditions.release)
             return filling.donor, Rewrite(wire(source), target)
-        if PLACEHOLDER not in self.namespace:
+        if not self.per_release:
             raise RefusedError(
                 place.name,
                 f"no cache is called {filling.value}, and `namespace` is not per release",

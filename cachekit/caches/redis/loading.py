@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from cachekit.caches.base import Conditions, Filling
@@ -41,14 +40,6 @@ def value_of(record: Record) -> bytes:
     if not isinstance(value, str):
         value = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return wire(value)
-
-
-def size_of_file(filling: Filling) -> int:
-    """Estimate the memory that records take; 0 where it cannot be known beforehand."""
-    try:
-        return Path(filling.value).stat().st_size if filling.kind == "file" else 0
-    except OSError:
-        return 0  # reading it says why
 
 
 def check_room(store: Store, size: int) -> None:

@@ -78,6 +78,8 @@ final class Pool
                 return User::able()->state();
             case 'user.count':
                 return User::able()->count($asked);
+            case 'user.releases':
+                return User::able()->releases($asked);
             case 'user.clear':
                 return User::able()->clear();
             case 'user.delete':

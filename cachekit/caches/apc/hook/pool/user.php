@@ -84,6 +84,25 @@ final class User
         return $answer;
     }
 
+    /** Token, which group 1 of the pattern finds, number, bytes, when first and last written. */
+    public function releases(array $asked): array
+    {
+        $pattern = base64_decode($asked['start']);
+        $counts = [];
+        $wanted = APC_ITER_KEY | APC_ITER_MEM_SIZE | APC_ITER_MTIME;
+        foreach (new \APCUIterator(null, $wanted, self::BATCH) as $key => $entry) {
+            if (!preg_match("~^$pattern~", (string) $key, $start)) {
+                continue;
+            }
+            $time = $entry['mtime'];
+            list($token, $items, $size, $first, $last)
+                = $counts[$start[1]] ?? [$start[1], 0, 0, $time, $time];
+            $size += $entry['mem_size'];
+            $counts[$token] = [$token, $items + 1, $size, min($first, $time), max($last, $time)];
+        }
+        return ['now' => time(), 'counts' => array_values($counts)];
+    }
+
     public function clear(): array
     {
         $before = apcu_cache_info(true);
