@@ -8,7 +8,18 @@ import click
 from cachekit.cli.output import prepare_streams
 from cachekit.errors import CachekitError, ExitCode
 
-_COMMANDS = ("check", "clear", "demo", "init", "plan", "prime", "schema", "status", "warm")
+_COMMANDS = (
+    "check",
+    "clear",
+    "context",
+    "demo",
+    "init",
+    "plan",
+    "prime",
+    "schema",
+    "status",
+    "warm",
+)
 
 
 class _LazyGroup(click.Group):
