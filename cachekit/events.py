@@ -121,5 +121,13 @@ class StepEnded:
     step: StepReport
 
 
-Event = StepStarted | StepEnded | RunPlanned | PassStarted | PassFinished | NodeAbandoned | TargetDone
+Event = (
+    StepStarted
+    | StepEnded
+    | RunPlanned
+    | PassStarted
+    | PassFinished
+    | NodeAbandoned
+    | TargetDone
+)
 Listener = Callable[[Event], None]

@@ -68,7 +68,7 @@ class NodeReport:
 
 @dataclass(frozen=True, kw_only=True)
 class RunReport:
-    """One run of a plan, complete. `started` in epoch seconds, `elapsed` in seconds, all parts.
+    """One run of a plan, complete. `started` in epoch seconds, `elapsed` in seconds since then.
 
     `run` names it in the history. `facts` are those of the deploy: tool, environment, actor, … as
     `cachekit context` shows them. `ended_early` says why not everything was started.

@@ -11,7 +11,15 @@ from string import ascii_lowercase
 from typing import Any
 
 from cachekit.deploy import lint
-from cachekit.deploy.resolve import Surroundings, check_of, count_of, named, names_of, resolve
+from cachekit.deploy.resolve import (
+    NotHereError,
+    Surroundings,
+    check_of,
+    count_of,
+    named,
+    names_of,
+    resolve,
+)
 from cachekit.deploy.texts import expanded_step, holds
 from cachekit.deploy.work import CacheWork, DeployPlan, RollWork, Stage, Work
 from cachekit.errors import ConfigError, Problem
@@ -56,7 +64,11 @@ def compile_batch(plan: DeployPlan, work: RollWork, at: str, nodes: Sequence[Nod
     Raises ConfigError.
     """
     around = Surroundings(
-        settings=plan.settings, facts=plan.facts, among=tuple(nodes), on_failure=work.on_failure
+        settings=plan.settings,
+        facts=plan.facts,
+        among=tuple(nodes),
+        batch=True,
+        on_failure=work.on_failure,
     )
     compiler = _Compiler(around)
     stages = compiler.stages(work.stages, f"{at}/")
@@ -117,6 +129,8 @@ class _Compiler:
                 work = self._roll(step, common)
             else:
                 work = resolve(step, self.around, common)
+        except NotHereError:
+            return
         except ConfigError as error:
             where = f"step {at}, {_kind(step)}"
             self.problems += [Problem(where, str(problem)) for problem in error.problems]

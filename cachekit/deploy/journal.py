@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -98,7 +99,7 @@ class Record:
             exit_code=finished["exit_code"],
             ended_early=finished["ended_early"],
             elapsed=finished["elapsed"],
-            steps=tuple(self.parts),
+            steps=tuple(sorted(self.parts, key=lambda step: step.started)),
             nodes=node_reports(self.turns),
         )
 
@@ -119,8 +120,9 @@ def start(state_dir: Path, facts: Mapping[str, Any]) -> tuple[RunJournal, Record
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _prune(folder)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    plan = re.sub(r"[^\w.-]", "-", facts["plan"])
     for attempt in range(1000):
-        path = folder / f"{stamp}-{facts['plan']}{f'-{attempt}' if attempt else ''}.jsonl"
+        path = folder / f"{stamp}-{plan}{f'-{attempt}' if attempt else ''}.jsonl"
         if not path.exists():
             break
     run = {"cachekit": _FORMAT, **facts}
@@ -159,6 +161,14 @@ def find(state_dir: Path, name: str) -> Record:
         if name in ("last", record.name):
             return record
     raise JournalError(f"{_folder(state_dir)}: no run is called {name}; see `cachekit history`")
+
+
+def require(path: Path) -> Record:
+    """Read the file of a run that is known to be one. Raises JournalError."""
+    record = read(path)
+    if record is None:
+        raise JournalError(f"{path}: the record of the run is gone, or no record any more")
+    return record
 
 
 def last_turn(state_dir: Path, site: str, node: str) -> tuple[str, str] | None:

@@ -20,7 +20,7 @@ from cachekit.deploy.work import (
     Work,
 )
 from cachekit.errors import ConfigError, Problem
-from cachekit.golive.base import GoLive
+from cachekit.golive.base import GoLive, Placed
 from cachekit.model import Node
 from cachekit.plan import Plan, Selection, plan_clear, plan_prime
 from cachekit.quantities import parse_seconds, parse_share
@@ -43,19 +43,28 @@ COMMAND_SECONDS = 300.0
 TURN_SECONDS = 60.0
 
 
+class NotHereError(Exception):
+    """A step of a roll is for none of the nodes of this batch."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What steps are resolved in; `among` are the nodes of a roll's batch, None outside of one."""
+    """What steps are resolved in.
+
+    `among` are the nodes of a roll, None outside of one; in a `batch` of it, a step may be for
+    none of them.
+    """
 
     settings: Settings
     facts: Mapping[str, str]
     among: tuple[Node, ...] | None = None
+    batch: bool = False
     on_failure: OnFailure = "stop"
     force: bool = False
 
     @property
     def conditions(self) -> Conditions:
-        """What holds for planning an action on caches."""
+        """Give what holds for planning an action on caches."""
         return Conditions(
             deadline=Deadline(CACHE_SECONDS),
             state_dir=Path(),
@@ -72,24 +81,38 @@ class Surroundings:
         """
         known = tuple(self.settings.nodes.values()) if self.among is None else self.among
         found = named(known, on) if on else known
+        if not found and self.batch:
+            raise NotHereError
         if not found:
             raise ConfigError(f"on: no node here is called {' or '.join(on) or 'anything'}")
         return found
 
     def actors(self, names: Sequence[str], nodes: Sequence[Node]) -> dict[str, GoLive]:
         """Give actors by name. Raises ConfigError for one that cannot act for these nodes."""
-        actors = {name: self.settings.golive[name] for name in names}
+        actors = {name: self._bound(self.settings.golive[name]) for name in names}
         refusals = {name: actor.refusal(nodes) for name, actor in actors.items()}
         if problems := [Problem(f"golive.{name}", why) for name, why in refusals.items() if why]:
             raise ConfigError(problems)
         return actors
+
+    def _bound(self, actor: GoLive) -> GoLive:
+        return actor.bound(self.settings.nodes) if isinstance(actor, Placed) else actor
 
     def selection(self, step: StepSettings, names: Sequence[str]) -> Selection:
         """Choose caches by name, at the nodes of the step."""
         caches = () if EVERY in names else tuple(names)
         if not step.on and self.among is None:
             return Selection(caches=caches)
-        return Selection(caches=caches, nodes=tuple(node.name for node in self.nodes(step.on)))
+        here = Selection(nodes=tuple(node.name for node in self.nodes(step.on)))
+        if self.batch:
+            caches = tuple(name for name in caches if self._is_at(name, here))
+            if not caches and EVERY not in names:
+                raise NotHereError
+        return replace(here, caches=caches)
+
+    def _is_at(self, name: str, here: Selection) -> bool:
+        cache = self.settings.caches[name.partition("/")[0]]
+        return bool(here.narrowed(cache.places(self.settings.nodes)))
 
 
 def named(nodes: Sequence[Node], on: Sequence[str]) -> tuple[Node, ...]:

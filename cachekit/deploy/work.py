@@ -1,7 +1,8 @@
 """A compiled plan: stages of work with all names resolved, ready to be looked at or done."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
+from typing import Self
 
 from cachekit.golive.base import GoLive
 from cachekit.model import Node
@@ -26,12 +27,28 @@ class Work:
     skip: str = ""
     """Why it is not to be done in this run; "" if it is."""
 
+    def only(self, names: Container[str]) -> Self:
+        """Leave out all other nodes."""
+        return replace(self, nodes=tuple(node for node in self.nodes if node.name in names))
+
 
 @dataclass(frozen=True, kw_only=True)
 class CacheWork(Work):
     """A clear or prime of caches."""
 
     plan: Plan
+
+    def only(self, names: Container[str]) -> Self:
+        """Leave out what is done at other nodes."""
+        stages = (
+            tuple(s for s in stage if any(p.node and p.node.name in names for p in s.places))
+            for stage in self.plan.stages
+        )
+        return replace(
+            self,
+            nodes=tuple(node for node in self.nodes if node.name in names),
+            plan=replace(self.plan, stages=tuple(filter(None, stages))),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

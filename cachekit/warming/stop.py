@@ -46,3 +46,25 @@ class Stop:
     def cut(self) -> bool:
         """Whether what is in flight must end."""
         return self._clock() >= self._cut_at
+
+    def within(self, budget: float | None) -> "Stop":
+        """Give a narrower one: it ends with this one, or before, once its own budget is spent."""
+        return _Within(self, budget, self._clock)
+
+
+class _Within(Stop):
+    def __init__(
+        self, wider: Stop, budget: float | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(budget, clock)
+        self._wider = wider
+
+    @property
+    def reason(self) -> str:
+        return self._wider.reason or super().reason
+
+    def reached(self, now: float) -> bool:
+        return self._wider.reached(now) or super().reached(now)
+
+    def cut(self) -> bool:
+        return self._wider.cut() or super().cut()
