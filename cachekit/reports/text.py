@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from cachekit.quantities import format_seconds, format_share
+from cachekit.reports.next_steps import after_warm
 from cachekit.reports.table import table
 from cachekit.results import (
     Latency,
     NodeResult,
-    Outcome,
     PassResult,
     PlanFacts,
     Probe,
@@ -92,7 +92,8 @@ def _lines(report: WarmReport) -> Iterator[str]:
     yield from _failures(report)
     yield from _slowest(report.slowest)
     yield from _gate(report)
-    yield from _next_steps(report)
+    yield ""
+    yield f"next: {after_warm(report)}"
 
 
 def _rows(report: WarmReport) -> Iterator[NodeResult]:
@@ -189,26 +190,6 @@ def _gate(report: WarmReport) -> Iterator[str]:
     for check in report.checks:
         on = f" on {check.node}" if check.node else ""
         yield f"  {check.outcome.upper():<8} {check.name}{on}: {check.found}; wanted {check.wanted}"
-
-
-def _next_steps(report: WarmReport) -> Iterator[str]:
-    yield ""
-    if report.ended_early:
-        yield "next: run again with --resume, or give it more time"
-    elif report.outcome is Outcome.GO:
-        yield "next: go live; the nodes meet every threshold"
-    elif report.outcome is Outcome.DEGRADED:
-        yield "next: decide; above the floor but below the target (exit 3). See the reasons above"
-    elif not report.targets:
-        yield "next: nothing was asked; see what the lists hold, and what was left out"
-    else:
-        yield f"next: keep these nodes out (exit {report.exit_code}){_most_of_all(report)}"
-
-
-def _most_of_all(report: WarmReport) -> str:
-    for reason in report.reasons[:1]:
-        return f"; most of all: {reason.title} - {reason.advice}"
-    return ""
 
 
 def _plural(count: int, one: str, many: str = "") -> str:

@@ -1,0 +1,73 @@
+"""What to do next, after a run of the warmer or of a plan."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from cachekit.golive.base import Standing
+from cachekit.results import Outcome, ReasonCount, WarmReport
+from cachekit.runs import NodeReport, RunOutcome, RunReport, StepReport
+
+_NAMED = 3
+
+
+def after_warm(report: WarmReport) -> str:
+    """Say what to do after a run of the warmer."""
+    if report.ended_early:
+        return "run again with --resume, or give it more time"
+    if report.outcome is Outcome.GO:
+        return "go live; the nodes meet every threshold"
+    if report.outcome is Outcome.DEGRADED:
+        return "decide; above the floor but below the target (exit 3). See the reasons above"
+    if not report.targets:
+        return "nothing was asked; see what the lists hold, and what was left out"
+    return f"keep these nodes out (exit {report.exit_code}){most_of_all(report.reasons)}"
+
+
+def most_of_all(reasons: Iterable[ReasonCount]) -> str:
+    """Name the first reason and what to do about it, as the end of a sentence."""
+    for reason in reasons:
+        return f"; most of all: {reason.title} - {reason.advice}"
+    return ""
+
+
+def after_run(report: RunReport) -> tuple[str, ...]:
+    """Say what to do after a run of a plan, the most urgent first."""
+    return tuple(_after_run(report)) or (_when_done(report),)
+
+
+def _after_run(report: RunReport) -> Iterator[str]:
+    yield from _of_nodes(report.nodes)
+    failed = [step for step in report.steps if step.outcome is RunOutcome.FAILED]
+    yield from _of_steps(failed, "mend what failed in")
+    if report.ended_early or failed:
+        yield "run the same command again with --resume: what is done is not done again"
+    unproven = [step for step in report.steps if step.outcome is RunOutcome.UNKNOWN]
+    yield from _of_steps(unproven, "look for yourself; nothing proves that all took effect in")
+    below = [step for step in report.steps if step.outcome is RunOutcome.DEGRADED]
+    yield from _of_steps(below, "decide; above the floor but below the target in")
+
+
+def _of_nodes(nodes: Sequence[NodeReport]) -> Iterator[str]:
+    for standing, advice in (
+        (Standing.UNKNOWN, "look for yourself whether visitors reach"),
+        (Standing.OUT, "visitors do not reach"),
+    ):
+        such = [node for node in nodes if node.standing is standing]
+        for node in such[:_NAMED]:
+            yield f"{advice} {node.name}" + (f": {node.reason}" if node.reason else "")
+        if (more := len(such) - _NAMED) > 0:
+            yield f"{advice} {more:,} more nodes; each is named below"
+
+
+def _of_steps(steps: Sequence[StepReport], advice: str) -> Iterator[str]:
+    for step in steps[:_NAMED]:
+        yield f"{advice} step {step.id} ({step.title})" + (
+            f": {step.reason}" if step.reason else ""
+        )
+    if (more := len(steps) - _NAMED) > 0:
+        yield f"{advice} {more:,} more steps; each is named below"
+
+
+def _when_done(report: RunReport) -> str:
+    if report.warnings or any(step.warnings for step in report.steps):
+        return "nothing; all of it is proven; but read the warnings"
+    return "nothing; all of it is proven"
