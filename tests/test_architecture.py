@@ -44,6 +44,7 @@ FENCES = {
     "hdrh": {"warming"},
     "pymemcache": {"caches"},
     "redis": {"caches"},
+    "httpx": {"golive"},
 }
 
 
@@ -117,5 +118,5 @@ def loaded(*arguments: str) -> set[str]:
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("warm", "--help")])
 def test_help_and_import_are_cheap(arguments: tuple[str, ...]) -> None:
-    heavy = {"pydantic", "rich", "pycurl", "lxml", "yaml", "hdrh", "jinja2", "ssl"}
+    heavy = {"pydantic", "rich", "pycurl", "lxml", "yaml", "hdrh", "jinja2", "ssl", "httpx"}
     assert not loaded(*arguments) & heavy
