@@ -61,7 +61,8 @@ class TargetDone:
     """One target got its final answer in one pass. Times are in seconds, `url` is as listed.
 
     `ok` is whether it met its expectations; `reasons` are codes of `cachekit.warming.reasons`, all
-    that apply: of the failure if not ok, else of not being a hit.
+    that apply: of the failure if not ok, else of not being a hit. `head` is the header block that
+    came last, for listeners that read more of it; it is not recorded.
     """
 
     asked: Asked
@@ -74,6 +75,7 @@ class TargetDone:
     retries: int
     reasons: tuple[str, ...]
     detail: str
+    head: bytes = b""
 
     @property
     def pass_name(self) -> str:
@@ -122,12 +124,6 @@ class StepEnded:
 
 
 Event = (
-    StepStarted
-    | StepEnded
-    | RunPlanned
-    | PassStarted
-    | PassFinished
-    | NodeAbandoned
-    | TargetDone
+    StepStarted | StepEnded | RunPlanned | PassStarted | PassFinished | NodeAbandoned | TargetDone
 )
 Listener = Callable[[Event], None]

@@ -9,30 +9,60 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
 from cachekit.errors import JournalError, LockedError
 
+_LOOK_SECONDS = 0.2
+
+
+def _never() -> bool:
+    return False
+
 
 @contextmanager
-def locked(state_dir: Path, site: str, addresses: Iterable[str]) -> Iterator[None]:
+def locked(
+    state_dir: Path,
+    site: str,
+    addresses: Iterable[str],
+    *,
+    patience: float = 0.0,
+    stopped: Callable[[], bool] = _never,
+) -> Iterator[None]:
     """Hold the lock of a site on all these nodes, or on none.
 
+    Waits `patience` seconds in all for other holders, unless `stopped` says that it is for nothing.
     Raises LockedError naming the holder.
     """
+    end = time.monotonic() + patience
     with ExitStack() as held:
+        # All in one order, so that no two runs can wait for each other.
         for address in sorted(set(addresses)):
-            held.enter_context(locked_one(state_dir, f"{site} on {address}", "warmed"))
+            left = end - time.monotonic()
+            one = locked_one(
+                state_dir, f"{site} on {address}", "warmed", patience=left, stopped=stopped
+            )
+            held.enter_context(one)
         yield
 
 
 @contextmanager
-def locked_one(state_dir: Path, subject: str, doing: str) -> Iterator[None]:
-    """Hold the lock of one subject, which is being `doing`. Raises LockedError, JournalError."""
-    path = _path(state_dir, subject)
+def locked_one(
+    state_dir: Path,
+    subject: str,
+    doing: str,
+    *,
+    patience: float = 0.0,
+    stopped: Callable[[], bool] = _never,
+) -> Iterator[None]:
+    """Hold the lock of one subject, which is being `doing`; waits as `locked` does.
+
+    Raises LockedError, JournalError.
+    """
+    path = state_dir / "locks" / f"{file_name(subject)}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = path.open("a+", encoding="utf-8")
@@ -40,17 +70,34 @@ def locked_one(state_dir: Path, subject: str, doing: str) -> Iterator[None]:
         message = f"{path}: cannot be locked: {error.strerror}; choose another --state-dir"
         raise JournalError(message) from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockedError(
-                f"{subject} is being {doing} by {_holder(file)}; try again later"
-            ) from None
+        if not _taken(file, patience, stopped):
+            raise LockedError(f"{subject} is being {doing} by {_holder(file)}; try again later")
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S %z")}))
         file.flush()
         yield
         file.truncate(0)
+
+
+def file_name(subject: str) -> str:
+    """Give the name of a file that belongs to a subject: readable, and never that of another."""
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", subject).strip("-")[:100]
+    return f"{name}-{hashlib.sha256(subject.encode()).hexdigest()[:8]}"
+
+
+def _taken(file: TextIO, patience: float, stopped: Callable[[], bool]) -> bool:
+    """Take the lock, now or within so many seconds."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            left = end - time.monotonic()
+            if left <= 0 or stopped():
+                return False
+            time.sleep(min(_LOOK_SECONDS, left))
+        else:
+            return True
 
 
 def _holder(file: TextIO) -> str:
@@ -60,9 +107,3 @@ def _holder(file: TextIO) -> str:
         return f"process {holder['pid']} since {holder['since']}"
     except (ValueError, KeyError, TypeError):
         return "another process"
-
-
-def _path(state_dir: Path, subject: str) -> Path:
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", subject).strip("-")[:100]
-    digest = hashlib.sha256(subject.encode()).hexdigest()[:8]
-    return state_dir / "locks" / f"{name}-{digest}.lock"

@@ -142,6 +142,24 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Renewal:
+    """How long pages stay fresh, as the fill pass saw them, and what was renewed; in targets.
+
+    `horizon` is in seconds: `fresh` ones last beyond it, `expiring` ones do not, of `unknown` ones
+    it is not told, `missing` ones were in no cache before. Of the expiring ones `renewed` were
+    cleared and warmed again; `problems` say why others were not.
+    """
+
+    horizon: float
+    fresh: int
+    expiring: int
+    unknown: int
+    missing: int
+    renewed: int = 0
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class WarmReport:
     """One run of warming, complete. `elapsed` in seconds, `started` in ISO 8601 with zone.
 
@@ -173,6 +191,7 @@ class WarmReport:
     failures: tuple[TargetResult, ...]
     failures_cut: int
     slowest: tuple[TargetResult, ...]
+    renewal: Renewal | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from typing import Any
 from cachekit.errors import JournalError
 from cachekit.events import Asked, TargetDone
 from cachekit.model import Verdict, shown_url
+from cachekit.results import Outcome
 
 _FORMAT = 1
 _KEPT_RUNS = 20
@@ -136,6 +137,19 @@ def resume(state_dir: Path, key: str, digest: str) -> Journal:
         f"{state_dir}: no unfinished run of the same site, nodes, lists, variants,"
         " expectations, headers and verdict rules; start one without --resume"
     )
+
+
+def last_good(state_dir: Path, key: str, digest: str) -> float | None:
+    """Tell when the last run of this kind began that ended with go, in epoch seconds.
+
+    None if none is known, also where it asked other URLs.
+    """
+    for folder in sorted(_folders(state_dir / "runs"), reverse=True):
+        run = _read_run(folder) or {}
+        same = (run.get("key"), run.get("digest")) == (key, digest)
+        if same and (run.get("state"), run.get("outcome")) == ("finished", Outcome.GO):
+            return float(run["started"])
+    return None
 
 
 def likeness(done: TargetDone) -> Likeness:

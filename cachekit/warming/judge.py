@@ -9,13 +9,13 @@ from functools import lru_cache
 from cachekit.events import VERIFY, TargetDone
 from cachekit.model import Expect, Site, Verdict, has_userinfo, shown_url
 from cachekit.replay import Response
+from cachekit.warming.headers import header_values
 from cachekit.warming.lane import Target
 from cachekit.warming.verdicts import (
     FORBIDS_STORING,
     NO_SIGNAL,
     Classifier,
     Signal,
-    header_values,
     reasons_not_hit,
     shortened,
 )
@@ -87,6 +87,7 @@ class Judge:
             target.retries,
             reasons,
             detail,
+            head,
         )
 
     def _failures(self, target: Target, response: Response, signal: Signal) -> tuple[str, ...]:

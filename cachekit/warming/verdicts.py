@@ -6,12 +6,12 @@ through from behind.
 """
 
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from cachekit.model import Verdict
 from cachekit.settings import VerdictRule
+from cachekit.warming.headers import directives_of, header_values, lifetime
 
 _MEMO_SIZE = 1000
 _SHOWN = 300
@@ -193,12 +193,6 @@ def _any_of(names: Iterable[str]) -> bytes:
     ).encode()
 
 
-def header_values(head: bytes, name: str) -> list[str]:
-    """Collect the values of one header, in order."""
-    pattern = rb"\n(?i:" + re.escape(name.encode()) + rb")[ \t]*:[ \t]*([^\r\n]*)"
-    return [value.decode("latin-1").strip() for value in re.findall(pattern, head)]
-
-
 def reasons_not_hit(head: bytes, status: int, signal: Signal, *, elapsed: float) -> Iterator[str]:
     """Name every reason that applies why a response on the verify pass is no hit.
 
@@ -229,53 +223,18 @@ def _vary_reasons(head: bytes) -> Iterator[str]:
 
 
 def _cache_control_reasons(head: bytes, elapsed: float) -> Iterator[str]:
-    directives = _directives(head)
+    directives = directives_of(head)
     yield from (f"cache-control-{name}" for name in sorted(_NEVER_STORED & directives.keys()))
-    lifetime = _lifetime(head, directives)
-    if lifetime is not None:
-        if lifetime <= 0:
+    seconds = lifetime(head, directives)
+    if seconds is not None:
+        if seconds <= 0:
             yield "max-age-0"
-        elif lifetime <= elapsed:
+        elif seconds <= elapsed:
             yield "short-ttl"
     if not directives and any(
         "no-cache" in value.lower() for value in header_values(head, "Pragma")
     ):
         yield "pragma-no-cache"
-
-
-def _directives(head: bytes) -> dict[str, str]:
-    directives: dict[str, str] = {}
-    for header in ("Cache-Control", "Surrogate-Control", "X-LiteSpeed-Cache-Control"):
-        for value in header_values(head, header):
-            for item in value.split(","):
-                name, _, argument = item.strip().lower().partition("=")
-                directives[name] = argument.strip('"')
-    return directives
-
-
-def _lifetime(head: bytes, directives: dict[str, str]) -> float | None:
-    """Give the seconds a cache may keep the page, None if it is not told."""
-    for name in ("s-maxage", "max-age"):
-        if directives.get(name, "").isdecimal():
-            return float(directives[name])
-    expires = _time_of(head, "Expires")
-    if expires is None:
-        return None
-    # RFC 9111 section 5.3: what is no date, such as `0`, lies in the past.
-    return expires - (_time_of(head, "Date") or time.time()) if expires else 0.0
-
-
-def _time_of(head: bytes, header: str) -> float | None:
-    """Read a date header as epoch seconds, 0 for what is no date, None if it is not there."""
-    values = header_values(head, header)
-    if not values:
-        return None
-    from email.utils import parsedate_to_datetime
-
-    try:
-        return parsedate_to_datetime(values[-1]).timestamp()
-    except (ValueError, TypeError, LookupError, OverflowError):
-        return 0.0
 
 
 FORBIDS_STORING = frozenset(

@@ -59,7 +59,7 @@ def warm(
         return run_warm(plan, state_dir, stop=stop, listeners=listeners)
 
 
-def run_warm(
+def run_warm(  # noqa: PLR0913 - what can be said of one run
     plan: WarmPlan,
     state_dir: Path,
     *,
@@ -67,14 +67,19 @@ def run_warm(
     stop: Stop | None = None,
     listeners: Sequence[Listener] = (),
     max_listed: int = MAX_LISTED,
+    patience: float = 0.0,
 ) -> WarmReport:
     """Warm what the plan names and judge the result.
 
-    A second run of the same site on the same node is kept out by a lock. Raises LockedError and
-    JournalError; what goes wrong with nodes and URLs is in the report.
+    A second run of the same site on the same node is kept out by a lock; it waits `patience`
+    seconds for the first. Raises LockedError and JournalError; what goes wrong with nodes and URLs
+    is in the report.
     """
+    stop = stop or Stop(plan.settings.warm.budget)
     places = [place_of(node, plan.site) for node in plan.nodes]
-    with locked(state_dir, str(plan.site), places):
+    with locked(
+        state_dir, str(plan.site), places, patience=patience, stopped=lambda: bool(stop.reason)
+    ):
         facts = {
             "site": plan.facts.site,
             "nodes": plan.facts.nodes,
@@ -87,9 +92,7 @@ def run_warm(
             else journal.start(state_dir, plan.key, plan.urls.digest, facts)
         )
         try:
-            return _Run(
-                plan, record, stop or Stop(plan.settings.warm.budget), listeners, max_listed
-            ).run()
+            return _Run(plan, record, stop, listeners, max_listed).run()
         finally:
             record.close()
 

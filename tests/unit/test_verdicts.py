@@ -6,12 +6,12 @@ import pytest
 
 from cachekit.model import Verdict
 from cachekit.settings import VerdictRule
+from cachekit.warming.headers import header_values
 from cachekit.warming.verdicts import (
     FORBIDS_STORING,
     NO_SIGNAL,
     Classifier,
     Signal,
-    header_values,
     reasons_not_hit,
 )
 from tests.pieces import head_of
