@@ -1,6 +1,7 @@
 """Checks of how URLs are warmed, and of what the gate wants."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 from cachekit.checks.faults import Fault, KeyPath
 from cachekit.checks.site import site_of
@@ -14,7 +15,7 @@ from cachekit.checks.values import (
     positive,
     within,
 )
-from cachekit.model import UrlRefusedError, Variant
+from cachekit.model import Site, UrlRefusedError, Variant
 from cachekit.settings import MAX_IN_FLIGHT, Settings, Tls, VerdictRule, WarmSettings
 from cachekit.thresholds import Gate, MaxTime, MinShare
 
@@ -68,15 +69,15 @@ def _of_variant(variant: Variant) -> Iterator[Fault]:
     )
 
 
-def of_gate(gate: Gate, warm: WarmSettings) -> Iterator[Fault]:
-    """Check thresholds."""
-    path = ("warm", "gate")
+def of_gate(settings: Settings, path: KeyPath, gate: Gate, verify: Fraction) -> Iterator[Fault]:
+    """Check thresholds, and that required URLs belong to the site."""
     for share in ("min_ok", "min_hit"):
         yield from _of_threshold((*path, share), getattr(gate, share))
     for time in ("max_p50", "max_p95", "max_p99"):
         yield from _of_threshold((*path, time), getattr(gate, time))
-    if gate.min_hit is not None and warm.verify == 0:
+    if gate.min_hit is not None and verify == 0:
         yield (*path, "min_hit"), "needs the verify pass, but 'verify' is off"
+    yield from _of_required((*path, "required"), gate, site_of(settings))
 
 
 def _of_threshold(path: KeyPath, threshold: MinShare | MaxTime | None) -> Iterator[Fault]:
@@ -88,12 +89,10 @@ def _of_threshold(path: KeyPath, threshold: MinShare | MaxTime | None) -> Iterat
             yield (*path, "floor"), "expected at least the time of 'go'"
 
 
-def of_required(settings: Settings) -> Iterator[Fault]:
-    """Check that required URLs belong to the site."""
-    site = site_of(settings)
-    for index, url in enumerate(settings.warm.gate.required):
+def _of_required(path: KeyPath, gate: Gate, site: Site | None) -> Iterator[Fault]:
+    for index, url in enumerate(gate.required):
         try:
             if site:
                 site.absolute(url.encode(errors="surrogateescape"))
         except UrlRefusedError as refusal:
-            yield ("warm", "gate", "required", index), f"expected a URL of the site: {refusal}"
+            yield (*path, index), f"expected a URL of the site: {refusal}"

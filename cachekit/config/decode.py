@@ -36,7 +36,7 @@ def decode_settings(document: Document, folder: Path, open_list: OpenList) -> Se
     """
     decoding = _Decoding(document, folder, open_list)
     settings = decoding.settings()
-    for path, message in checks.problems(settings):
+    for path, message in checks.problems(decoding.fit_for_checks(settings)):
         decoding.report(path, message)
     return settings
 
@@ -69,6 +69,7 @@ class _Decoding:
         self.folder = folder
         self.open_list = open_list
         self.lists: dict[KeyPath, Document] = {}
+        self.is_complete = True
 
     def report(self, path: KeyPath, message: str, *, at_key: bool = False) -> None:
         """Report a fault in the file that holds the key path."""
@@ -79,6 +80,10 @@ class _Decoding:
         if path[:1] == ("plans",):
             path = as_written(self.document.data, path)
         self.document.report(path, message, at_key=at_key)
+
+    def fit_for_checks(self, settings: Settings) -> Settings:
+        """Leave out what names others while some are missing: it is not to blame for that."""
+        return settings if self.is_complete else replace(settings, plans={}, release_check=None)
 
     def settings(self) -> Settings:
         """Decode the sections one by one, and what stands beside them."""
@@ -218,7 +223,9 @@ class _Decoding:
                 self.report(path, "expected a mapping of names")
             return {}
         decoded = {name: decode_one((*path, name), item) for name, item in data.items()}
-        return {name: item for name, item in decoded.items() if item is not None}
+        found = {name: item for name, item in decoded.items() if item is not None}
+        self.is_complete &= len(found) == len(decoded)
+        return found
 
     def _piece(
         self,
