@@ -88,3 +88,40 @@ class RunReport:
     warnings: tuple[str, ...]
     steps: tuple[StepReport, ...]
     nodes: tuple[NodeReport, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepForecast:
+    """What one step of a plan would do.
+
+    `found` is what a look told, `refusal` why it cannot work, `skip` why it would be left out.
+    `seconds` is what it took the last time, None if it never ran.
+    """
+
+    id: str
+    title: str
+    action: str
+    nodes: tuple[str, ...]
+    skip: str
+    found: tuple[str, ...]
+    refusal: str
+    seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanForecast:
+    """What a run of a plan would do; `seconds` in all, None if a step never ran before."""
+
+    plan: str
+    site: str
+    release: str
+    previous: str
+    facts: Mapping[str, str]
+    warnings: tuple[str, ...]
+    steps: tuple[StepForecast, ...]
+    seconds: float | None
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """A plan of which a step cannot work is refused before anything is touched."""
+        return ExitCode.USAGE if any(step.refusal for step in self.steps) else ExitCode.OK

@@ -13,13 +13,19 @@ _COMMANDS = (
     "clear",
     "context",
     "demo",
+    "history",
     "init",
     "plan",
     "prime",
+    "releases",
+    "run",
     "schema",
+    "show",
     "status",
     "warm",
 )
+# `cli.run` is the run of a warm.
+_MODULES = {"run": "run_plan", "show": "history"}
 
 
 class _LazyGroup(click.Group):
@@ -31,7 +37,8 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"cachekit.cli.{cmd_name}"), cmd_name)
+        module = importlib.import_module(f"cachekit.cli.{_MODULES.get(cmd_name, cmd_name)}")
+        command = getattr(module, cmd_name)
         return command if isinstance(command, click.Command) else None
 
 

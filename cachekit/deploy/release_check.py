@@ -10,8 +10,8 @@ from cachekit.replay import Batch, Manner, Request, Response, replay, route_to
 from cachekit.settings import Settings
 from cachekit.step_settings import ReleaseCheck
 from cachekit.transports import transport_to
-from cachekit.warming.plan import header_lines, terms_of
 from cachekit.warming.headers import header_values
+from cachekit.warming.plan import header_lines, terms_of
 
 
 def release_of(node: Node, check: ReleaseCheck, settings: Settings, deadline: Deadline) -> str:

@@ -218,13 +218,14 @@ def _run(step: RunStep, around: Surroundings, common: Mapping[str, Any]) -> Work
     # Split before anything is put in: a fact with a space in it stays one word.
     words = shlex.split(step.run[0]) if len(step.run) == 1 else step.run
     here = not step.on and around.among is None
+    argv = tuple(expanded(word, around.facts) for word in words)
     return CommandWork(
         **common,
-        title=f"run {shlex.join(words)}",
+        title=f"run {' '.join(argv)}",
         action="run",
         nodes=() if here else around.nodes(step.on),
         seconds=step.deadline or COMMAND_SECONDS,
-        argv=tuple(expanded(word, around.facts) for word in words),
+        argv=argv,
         here=here,
     )
 

@@ -6,6 +6,7 @@ from cachekit.quantities import format_seconds, format_share
 from cachekit.reports.next_steps import after_warm
 from cachekit.reports.table import table
 from cachekit.results import (
+    Check,
     Latency,
     NodeResult,
     PassResult,
@@ -57,6 +58,32 @@ def product(facts: PlanFacts | WarmReport) -> str:
     return " x ".join(factors) + f" = {_plural(facts.targets, 'target')}"
 
 
+def nodes_table(report: WarmReport) -> Iterator[str]:
+    """Show how each node fared, and all together."""
+    yield from table(*node_table(report))
+
+
+def gate_lines(checks: Sequence[Check]) -> Iterator[str]:
+    """Show each threshold: what was concluded, found and wanted."""
+    for check in checks:
+        on = f" on {check.node}" if check.node else ""
+        yield f"{check.outcome.upper():<8} {check.name}{on}: {check.found}; wanted {check.wanted}"
+
+
+def node_table(report: WarmReport) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """Give headings and rows: what each node answered, then all of them."""
+    return _HEADINGS, [_node_row(node, report) for node in _rows(report)]
+
+
+def target_line(target: TargetResult) -> str:
+    """Write what one target came to."""
+    what = f"status {target.status}" if target.status else "no answer"
+    detail = f": {target.detail}" if target.detail else ""
+    tries = f" after {_plural(target.retries, 'retry', 'retries')}" if target.retries else ""
+    where = f"{_where(target)}, {target.pass_name} pass"
+    return f"{target.url} on {where}: {', '.join(target.reasons)} ({what}{tries}){detail}"
+
+
 def _plan_lines(facts: PlanFacts) -> Iterator[str]:
     yield f"PLAN  {facts.site}"
     yield product(facts) + (", then verified" if facts.verify else ", not verified")
@@ -85,7 +112,7 @@ def _lines(report: WarmReport) -> Iterator[str]:
     yield from (f"WARNING: {warning}" for warning in report.warnings)
     yield from _cuts(report.cuts)
     yield ""
-    yield from table(_HEADINGS, [_node_row(node, report) for node in _rows(report)])
+    yield from nodes_table(report)
     yield from _sample_line(report)
     yield from _reasons("failed", [reason for reason in report.reasons if reason.failure])
     yield from _reasons("not a hit", [reason for reason in report.reasons if not reason.failure])
@@ -107,15 +134,16 @@ def _node_row(node: NodeResult, report: WarmReport) -> tuple[str, ...]:
         node.name or "all",
         f"{node.targets:,}",
         f"{node.ok:,} ({format_share(node.ok_share)})",
-        _hits(node.fill) if report.verify else "not looked at",
-        _hits(node.verify) if report.verify else "not verified",
-        _latency(node.fill.latency),
-        _latency(node.verify.latency),
+        hit_rate(node.fill) if report.verify else "not looked at",
+        hit_rate(node.verify) if report.verify else "not verified",
+        times(node.fill.latency),
+        times(node.verify.latency),
         f"{node.fill.retries + node.verify.retries:,}",
     )
 
 
-def _hits(result: PassResult) -> str:
+def hit_rate(result: PassResult) -> str:
+    """Write the share of hits of a pass."""
     unknown = result.verdicts.get("unknown", 0)
     if result.asked and unknown == result.asked:
         return "unknown"
@@ -123,7 +151,8 @@ def _hits(result: PassResult) -> str:
     return "-" if share is None else format_share(share)
 
 
-def _latency(latency: Latency) -> str:
+def times(latency: Latency) -> str:
+    """Write the median and the 95th percentile."""
     if latency.p50 is None or latency.p95 is None:
         return "-"
     return f"{format_seconds(latency.p50)} / {format_seconds(latency.p95)}"
@@ -157,7 +186,7 @@ def _failures(report: WarmReport) -> Iterator[str]:
     yield ""
     yield "failures:"
     for failure in report.failures[:_LISTED_FAILURES]:
-        yield "  " + _target(failure)
+        yield "  " + target_line(failure)
     more = len(report.failures) + report.failures_cut - _LISTED_FAILURES
     if more > 0:
         yield f"  and {more:,} more; --format json lists up to --max-listed of them"
@@ -172,14 +201,6 @@ def _slowest(slowest: Sequence[TargetResult]) -> Iterator[str]:
         yield f"  {time:>8}  {target.url} on {_where(target)} ({target.pass_name} pass)"
 
 
-def _target(target: TargetResult) -> str:
-    what = f"status {target.status}" if target.status else "no answer"
-    detail = f": {target.detail}" if target.detail else ""
-    tries = f" after {_plural(target.retries, 'retry', 'retries')}" if target.retries else ""
-    where = f"{_where(target)}, {target.pass_name} pass"
-    return f"{target.url} on {where}: {', '.join(target.reasons)} ({what}{tries}){detail}"
-
-
 def _where(target: TargetResult) -> str:
     return f"{target.node} [{target.variant}]" if target.variant else target.node
 
@@ -187,9 +208,7 @@ def _where(target: TargetResult) -> str:
 def _gate(report: WarmReport) -> Iterator[str]:
     yield ""
     yield "gate:"
-    for check in report.checks:
-        on = f" on {check.node}" if check.node else ""
-        yield f"  {check.outcome.upper():<8} {check.name}{on}: {check.found}; wanted {check.wanted}"
+    yield from (f"  {line}" for line in gate_lines(report.checks))
 
 
 def _plural(count: int, one: str, many: str = "") -> str:

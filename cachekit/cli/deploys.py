@@ -1,0 +1,148 @@
+"""One run of a plan, or a look at one: settings, facts of the deploy, plan, run, report."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cachekit.cli import choices
+from cachekit.cli.output import report_to
+from cachekit.cli.progress import failures_as_they_come, progress
+from cachekit.cli.run import signals
+from cachekit.context import detect
+from cachekit.deploy import journal
+from cachekit.deploy.compile import compile_plan
+from cachekit.deploy.runner import run_plan
+from cachekit.deploy.survey import survey
+from cachekit.deploy.work import DeployPlan
+from cachekit.errors import JournalError
+from cachekit.events import Event, Listener, StepEnded, StepStarted
+from cachekit.reports import runs
+from cachekit.runs import RunReport
+from cachekit.settings import Settings
+from cachekit.warming.stop import Stop
+
+
+def run(options: Mapping[str, Any]) -> int:
+    """Run a plan as the options say; return the exit code. Raises CachekitError."""
+    if options["dry_run"]:
+        return look(options)
+    settings = choices.settings_from_file(options["settings_path"], os.environ)
+    state_dir = _state_dir(settings, options)
+    record = None
+    if options["resume"]:
+        record = journal.resumable(
+            state_dir, settings.site, options["plan"], options["release"] or ""
+        )
+    plan = _plan(settings, options, record)
+    stop = Stop(options["deadline"] or plan.seconds)
+    with report_to(options["output"]) as output, _listening(options) as listeners:
+        with signals(stop) as caught:
+            report = run_plan(
+                plan,
+                state_dir,
+                stop=stop,
+                resume=record,
+                listeners=listeners,
+                force=options["force"],
+            )
+        if caught and report.ended_early:
+            report = replace(report, exit_code=caught[0])
+        output.finish(_rendered(report, options))
+    return report.exit_code
+
+
+def look(options: Mapping[str, Any]) -> int:
+    """Show what a run of a plan would do; return the exit code. Raises CachekitError."""
+    settings = choices.settings_from_file(options["settings_path"], os.environ)
+    plan = _plan(settings, options, None)
+    found = survey(plan, _state_dir(settings, options), force=options["force"])
+    with report_to(options["output"]) as output:
+        json = options["output_format"] == "json"
+        output.finish(runs.forecast_json(found) if json else runs.forecast(found))
+    return found.exit_code
+
+
+def history(options: Mapping[str, Any]) -> int:
+    """List the runs of plans."""
+    found = [record.report() for record in journal.records(_any_state_dir(options))]
+    shown = found[: options["limit"]]
+    if options["output_format"] == "json":
+        click.echo("".join(map(runs.render_json, shown)), nl=False)
+    else:
+        click.echo(runs.history(shown), nl=False)
+    return 0
+
+
+def show(options: Mapping[str, Any]) -> int:
+    """Show the report of one run."""
+    report = journal.find(_any_state_dir(options), options["run"]).report()
+    with report_to(options["output"]) as output:
+        output.finish(_rendered(report, options))
+    return 0
+
+
+def _plan(
+    settings: Settings, options: Mapping[str, Any], record: journal.Record | None
+) -> DeployPlan:
+    facts = _facts(settings, options) if record is None else record.run["facts"]
+    named = replace(settings, release=facts["release"], previous=facts["previous"])
+    choices.checked(named, options)
+    plan = compile_plan(named, options["plan"], facts, force=options["force"])
+    if record is not None and record.run["digest"] != plan.digest:
+        raise JournalError(
+            f"{record.path}: the plan {plan.name} was changed since this run; run it without"
+            " --resume"
+        )
+    return plan
+
+
+def _facts(settings: Settings, options: Mapping[str, Any]) -> dict[str, str]:
+    """Give what is known of the deploy: options go over settings, those over what is found."""
+    found = detect(os.environ, Path()).facts()
+    release = options["release"] or settings.release
+    previous = options["previous"] or settings.previous
+    # The previous release that was found belongs to the release that was found.
+    if not previous and release in ("", found["release"]):
+        previous = found["previous"]
+    return {**found, "release": release or found["release"], "previous": previous}
+
+
+def _state_dir(settings: Settings, options: Mapping[str, Any]) -> Path:
+    given: Path | None = options["state_dir"]
+    return given or choices.state_dir_of(settings, os.environ)
+
+
+def _any_state_dir(options: Mapping[str, Any]) -> Path:
+    """Find the runs also where there are no settings."""
+    if options["state_dir"] is not None:
+        return Path(options["state_dir"])
+    return choices.state_dir_of(
+        choices.settings_from_file(options["settings_path"], os.environ), os.environ
+    )
+
+
+@contextmanager
+def _listening(options: Mapping[str, Any]) -> Iterator[list[Listener]]:
+    with progress(quiet=options["quiet"]) as listeners:
+        if not options["quiet"]:
+            listeners.append(_log)
+        if options["verbose"]:
+            listeners.append(failures_as_they_come)
+        yield listeners
+
+
+def _log(event: Event) -> None:
+    if isinstance(event, StepStarted):
+        click.echo(f"started  {event.id}  {event.title}", err=True)
+    elif isinstance(event, StepEnded):
+        click.echo(runs.line(event.step), err=True)
+
+
+def _rendered(report: RunReport, options: Mapping[str, Any]) -> str:
+    json = options["output_format"] == "json"
+    return runs.render_json(report) if json else runs.render(report)

@@ -1,0 +1,204 @@
+"""A look at all that a plan would touch: counts, standings, releases, times. Nothing is changed."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cachekit.caches.base import Conditions, Survey
+from cachekit.deadline import Deadline, DeadlineError
+from cachekit.deploy import journal as journals
+from cachekit.deploy.acts import on_each
+from cachekit.deploy.release_check import release_of
+from cachekit.deploy.turns import standing
+from cachekit.deploy.work import (
+    CacheWork,
+    CheckWork,
+    CommandWork,
+    DeployPlan,
+    GoLiveWork,
+    RollWork,
+    WaitWork,
+    WarmWork,
+    Work,
+)
+from cachekit.errors import CachekitError
+from cachekit.execution import Limits
+from cachekit.execution import survey as survey_caches
+from cachekit.golive.base import GoLive
+from cachekit.model import Node
+from cachekit.outcomes import StepOutcome
+from cachekit.quantities import format_bytes
+from cachekit.runs import PlanForecast, RunOutcome, StepForecast
+from cachekit.warming.plan import plan_warm
+from cachekit.warming.stop import Stop
+
+LOOK_SECONDS = 20.0
+_CHANGED = (RunOutcome.DONE, RunOutcome.DEGRADED)
+
+Found = tuple[list[str], str, int]
+"""What a look found: lines for people, why the step cannot work ("" if it can), its targets."""
+
+
+def survey(plan: DeployPlan, state_dir: Path, *, force: bool = False) -> PlanForecast:
+    """Look at what each step would touch. What cannot be known is said to be unknown."""
+    looking = _Looking(plan, state_dir, force)
+    steps = [looking.look(work) for work in _all_works(plan)]
+    seconds = [step.seconds for step in steps if not step.skip]
+    known = all(each is not None for each in seconds)
+    return PlanForecast(
+        plan=plan.name,
+        site=plan.settings.site,
+        release=plan.settings.release,
+        previous=plan.settings.previous,
+        facts=dict(plan.facts),
+        warnings=plan.warnings,
+        steps=tuple(steps),
+        seconds=sum(each or 0.0 for each in seconds) if known else None,
+    )
+
+
+def _all_works(plan: DeployPlan) -> Iterator[Work]:
+    for work in plan.works:
+        yield work
+        if isinstance(work, RollWork):
+            yield from (inner for stage in work.preview for inner in stage)
+
+
+class _Looking:
+    def __init__(self, plan: DeployPlan, state_dir: Path, force: bool) -> None:
+        self._plan = plan
+        self._state_dir = state_dir
+        self._force = force
+        self._took = _took_before(plan, state_dir)
+
+    def look(self, work: Work) -> StepForecast:
+        """Look at one step."""
+        lines, refusal, targets = self._found(work) if not work.skip else ([], "", 0)
+        return StepForecast(
+            id=work.id,
+            title=work.title,
+            action=work.action,
+            nodes=tuple(node.name for node in work.nodes),
+            skip=work.skip,
+            found=tuple(lines),
+            refusal=refusal,
+            seconds=self._seconds(work, targets),
+        )
+
+    def _found(self, work: Work) -> Found:
+        try:
+            return _LOOKS[type(work)](self, work)
+        except (CachekitError, DeadlineError) as error:
+            return [], str(error), 0
+
+    def _seconds(self, work: Work, targets: int) -> float | None:
+        """Estimate from the last run of the same step; of a warm by its targets."""
+        if isinstance(work, WaitWork):
+            return work.pause
+        if isinstance(work, RollWork | GoLiveWork | CheckWork):
+            return 0.0  # its steps are counted; a turn takes a moment
+        elapsed, of = self._took.get((work.action, work.title), (None, 0))
+        return elapsed * targets / of if elapsed is not None and of and targets else elapsed
+
+    def caches(self, work: CacheWork) -> Found:
+        """Count what would go, as `cachekit plan clear` does."""
+        limits = Limits(step_seconds=LOOK_SECONDS)
+        report = survey_caches(work.plan, self._conditions(), limits=limits, stop=Stop(None))
+        lines, refusals = [f"note: {note}" for note in report.notes], []
+        for step in report.steps:
+            if step.outcome is StepOutcome.FAILED:
+                refusals.append(f"{step.cache} at {step.place}: {step.reason}")
+            else:
+                lines.append(f"{step.cache} at {step.place}: {_counted(step.found)}")
+        return lines, "; ".join(refusals), 0
+
+    def warm(self, work: WarmWork) -> Found:
+        """Collect the URLs, as `cachekit warm --dry-run` does."""
+        with tempfile.TemporaryDirectory(prefix="cachekit-") as scratch:
+            plan = plan_warm(
+                work.settings,
+                nodes=work.nodes,
+                lists=work.lists,
+                variants=work.variants,
+                spool=Path(scratch) / "urls",
+                stop=Stop(LOOK_SECONDS),
+            )
+            facts = plan.facts
+        variants = f" x {len(facts.variants)} variants" if facts.variants else ""
+        line = (
+            f"{facts.urls:,} URLs{variants} x {len(facts.nodes)} nodes = {facts.targets:,} targets"
+        )
+        cuts = [f"left out: {count:,} x {reason}" for reason, count in facts.cuts.items()]
+        return [line, *cuts, *facts.warnings], "", facts.targets
+
+    def turns(self, work: GoLiveWork | RollWork) -> Found:
+        """Ask where each node stands now."""
+        nodes = (*work.nodes, *getattr(work, "instead_of", ()))
+        found = on_each(nodes, lambda node: self._stands(node, tuple(work.actors.values())))
+        unknown = [name for name, each in found.items() if each.startswith("unknown")]
+        refusal = f"where is {', '.join(unknown)}? {found[unknown[0]]}" if unknown else ""
+        return [f"{name}: {each}" for name, each in found.items()], refusal, 0
+
+    def releases(self, work: CheckWork) -> Found:
+        """Tell which release each node runs now; it may well be the old one still."""
+        settings = self._plan.settings
+        found = on_each(
+            work.nodes,
+            lambda node: f"runs {release_of(node, work.check, settings, Deadline(LOOK_SECONDS))}",
+        )
+        return [f"{name}: {each}" for name, each in found.items()], "", 0
+
+    def nothing(self, _work: Work) -> Found:
+        """Say nothing of what cannot be looked at."""
+        return [], "", 0
+
+    def _stands(self, node: Node, actors: Sequence[GoLive]) -> str:
+        try:
+            turn = standing(node, actors, self._conditions())
+        except CachekitError as error:
+            return f"unknown: {error}"
+        return f"{turn.standing}: {'; '.join(turn.evidence)}"
+
+    def _conditions(self) -> Conditions:
+        settings = self._plan.settings
+        return Conditions(
+            deadline=Deadline(LOOK_SECONDS),
+            state_dir=self._state_dir,
+            site=settings.site,
+            release=settings.release,
+            previous=settings.previous,
+            force=self._force,
+        )
+
+
+def _counted(found: object) -> str:
+    if not isinstance(found, Survey) or found.found is None:
+        return "cannot be counted beforehand"
+    of_all = "" if found.total is None else f" of {found.total:,}"
+    size = "" if found.size is None else f", {format_bytes(found.size)}"
+    return f"{found.found:,}{of_all} entries{size}"
+
+
+def _took_before(plan: DeployPlan, state_dir: Path) -> Mapping[tuple[str, str], tuple[float, int]]:
+    """Give what steps took in the newest runs that did them: seconds, and targets of a warm."""
+    took: dict[tuple[str, str], tuple[float, int]] = {}
+    for record in journals.records(state_dir):
+        if record.run["site"] != plan.settings.site:
+            continue
+        for step in record.parts:
+            if step.outcome in _CHANGED and (step.action, step.title) not in took:
+                targets = (step.document or {}).get("targets", 0)
+                took[step.action, step.title] = (step.elapsed, targets)
+    return took
+
+
+_LOOKS: dict[type[Work], Callable[[_Looking, Any], Found]] = {
+    CacheWork: _Looking.caches,
+    WarmWork: _Looking.warm,
+    CheckWork: _Looking.releases,
+    GoLiveWork: _Looking.turns,
+    RollWork: _Looking.turns,
+    CommandWork: _Looking.nothing,
+    WaitWork: _Looking.nothing,
+}
