@@ -35,7 +35,9 @@ def site_of(settings: Settings) -> Site | None:
 def of_releases(settings: Settings) -> Iterator[Fault]:
     """Check that the two releases can be told apart."""
     live, previous = settings.release, settings.previous
-    if live != previous and release_token(live) == release_token(previous):
+    if live and live == previous:
+        yield ("previous",), "is the live release itself; expected the one before it, or none"
+    elif live != previous and release_token(live) == release_token(previous):
         yield ("release",), f"has the same token as {previous}: choose another id"
 
 

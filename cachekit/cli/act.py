@@ -2,8 +2,10 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import click
@@ -13,10 +15,20 @@ from cachekit.cli import choices
 from cachekit.cli.output import report_to
 from cachekit.cli.run import signals
 from cachekit.deadline import Deadline
+from cachekit.deploy.journal import records
 from cachekit.errors import ConfigError
 from cachekit.execution import Limits, execute, survey
 from cachekit.outcomes import ActionReport, StepResult
-from cachekit.plan import Action, Plan, Selection, plan_clear, plan_prime, plan_status
+from cachekit.plan import (
+    Action,
+    Plan,
+    Selection,
+    plan_clear,
+    plan_prime,
+    plan_releases,
+    plan_status,
+)
+from cachekit.releases import named
 from cachekit.reports import actions
 from cachekit.scope import Kind, Scope
 from cachekit.settings import Settings
@@ -24,6 +36,7 @@ from cachekit.warming.stop import Stop
 
 _FILLINGS = ("file", "donor", "command", "path")
 _LOOK_SECONDS = 20.0
+_RUNS = 20
 
 
 def clear(options: Mapping[str, Any]) -> int:
@@ -49,6 +62,17 @@ def status(options: Mapping[str, Any]) -> int:
     unused = {"force": False, "keep_going": True, "dry_run": False}
     settings, selection, conditions = _start({**options, **unused})
     return _act(plan_status(settings, selection), conditions, {**options, **unused})
+
+
+def releases(options: Mapping[str, Any]) -> int:
+    """List what caches hold of each release; return the exit code. Raises CachekitError."""
+    unused = {"force": False, "keep_going": True, "dry_run": False}
+    settings, selection, conditions = _start({**options, **unused})
+    plan = plan_releases(settings, selection)
+    runs = [record.run for record in islice(records(conditions.state_dir), _RUNS)]
+    of_runs = (run.get(key, "") for run in runs for key in ("release", "previous"))
+    read = partial(named, conditions=conditions, ids=(*options["known"], *of_runs))
+    return _act(plan, conditions, {**options, **unused}, read)
 
 
 def look(settings: Settings, nodes: Sequence[str], groups: Sequence[str]) -> ActionReport | None:
@@ -105,7 +129,12 @@ def _scope(options: Mapping[str, Any]) -> Scope:
         raise ConfigError(str(error)) from error
 
 
-def _act(plan: Plan, conditions: Conditions, options: Mapping[str, Any]) -> int:
+def _act(
+    plan: Plan,
+    conditions: Conditions,
+    options: Mapping[str, Any],
+    read: Callable[[ActionReport], ActionReport] = lambda report: report,
+) -> int:
     limits = Limits(step_seconds=options["deadline"], keep_going=options["keep_going"])
     stop = Stop(None)
     with report_to(options["output"]) as output, signals(stop) as caught:
@@ -116,7 +145,7 @@ def _act(plan: Plan, conditions: Conditions, options: Mapping[str, Any]) -> int:
                 return looked.exit_code
             _ask(looked)
         listener = _unheard if options["quiet"] else _log
-        report = execute(plan, conditions, limits=limits, stop=stop, listener=listener)
+        report = read(execute(plan, conditions, limits=limits, stop=stop, listener=listener))
         code = caught[0] if caught and report.ended_early else report.exit_code
         output.finish(_rendered(report, options, code))
     return code

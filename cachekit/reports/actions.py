@@ -8,6 +8,7 @@ from cachekit.documents import action_document
 from cachekit.model import shown
 from cachekit.outcomes import ActionReport, StepOutcome, StepResult
 from cachekit.quantities import format_bytes, format_seconds, format_share
+from cachekit.reports import releases
 from cachekit.reports.table import table
 
 _UNKNOWN = "?"
@@ -40,12 +41,17 @@ def _lines(report: ActionReport) -> Iterator[str]:
         yield f"ENDED EARLY: {report.ended_early}"
     yield from (f"note: {note}" for note in report.notes)
     yield ""
-    headings, row = _shape(report.action)
-    rows = [(step.cache, step.place, *row(step), step.outcome) for step in report.steps]
-    yield from table(("cache", "at", *headings, ""), rows)
+    if report.action == "releases":
+        yield from releases.lines(report)
+    else:
+        headings, row = _shape(report.action)
+        rows = [(step.cache, step.place, *row(step), step.outcome) for step in report.steps]
+        yield from table(("cache", "at", *headings, ""), rows)
     if report.action == "plan clear":
         yield from _blast_radius(report)
     yield from _details(report)
+    if report.action == "releases":
+        yield from releases.reaping(report)
     yield from _next(report)
 
 
@@ -135,7 +141,7 @@ def _without_place(step: StepResult, fact: str) -> str:
 
 
 def _next(report: ActionReport) -> Iterator[str]:
-    if report.action == "status" and report.outcome is StepOutcome.DONE:
+    if report.action in ("status", "releases") and report.outcome is StepOutcome.DONE:
         return
     yield ""
     if report.action.startswith("plan"):

@@ -6,10 +6,6 @@ from cachekit.caches.apc.call import Step, ask_pool, encoded
 from cachekit.caches.apc.reply import Master, Reply, error_of
 from cachekit.caches.census import Count, start_of_any
 
-# APCu of some versions dates entries by another clock than that of the wall.
-_TOO_OLD = 1e9
-_ASTRAY = 5.0
-
 
 def asking(namespace: str) -> Step:
     """Make the step that has a pool count what is there of each release."""
@@ -33,12 +29,11 @@ def by_release(reply: Reply) -> dict[str, Count]:
 
 
 def _counts(master: Master) -> dict[str, Count]:
-    now = float(master.answer["now"])
     return {
-        str(token): Count(int(items), int(size), _age(now - first), _age(now - last))
-        for token, items, size, first, last in master.answer["counts"]
+        str(token): Count(int(items), int(size), _seconds(oldest), _seconds(newest))
+        for token, items, size, oldest, newest in master.answer["counts"]
     }
 
 
-def _age(seconds: float) -> float | None:
-    return max(0.0, seconds) if -_ASTRAY < seconds < _TOO_OLD else None
+def _seconds(age: int | None) -> float | None:
+    return None if age is None else float(age)

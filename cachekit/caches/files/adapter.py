@@ -21,6 +21,7 @@ from cachekit.caches.files import answers, patterns
 from cachekit.caches.files.agent.roots import system_reason
 from cachekit.caches.files.call import ask
 from cachekit.caches.pages import absolute, check_regex
+from cachekit.caches.releases import Releases
 from cachekit.errors import RefusedError
 from cachekit.model import Node
 from cachekit.quantities import OneOrMore, Share
@@ -76,7 +77,12 @@ class Files:
     def scopes(self) -> frozenset[Kind]:
         """By key and URL only where nginx has written them, by release where the path tells it."""
         kinds = _PLAIN | _BY_KEY if self.format == "nginx" else _PLAIN
-        return kinds if _RELEASE in str(self.path) else kinds - {Kind.RELEASE}
+        return kinds if self.per_release else kinds - {Kind.RELEASE}
+
+    @property
+    def per_release(self) -> bool:
+        """Whether each release has a directory of its own."""
+        return _RELEASE in str(self.path)
 
     @property
     def layer(self) -> int:
@@ -98,7 +104,7 @@ class Files:
             self._selection(scope, conditions)
         except ValueError as error:
             return str(error)
-        if _RELEASE in str(self.path) and scope.kind in _WHOLE:
+        if self.per_release and scope.kind in _WHOLE:
             return conditions.kept_refusal(self._releases(scope, conditions))
         return ""
 
@@ -123,6 +129,11 @@ class Files:
         job = self._job("status", self._live_root(place, conditions))
         answer = self._checked(place, ask(place, job, conditions.deadline))
         return answers.status(answer, adopted=self.adopt, has_opcache=self.opcache is not None)
+
+    def releases(self, place: Place, conditions: Conditions) -> Releases:
+        """Count the files in the directory of each release."""
+        job = self._job("releases", str(self.path))
+        return answers.releases(ask(place, job, conditions.deadline))
 
     def prime(self, places: Sequence[Place], filling: Filling, conditions: Conditions) -> Change:
         """Build a tree beside the old one, verify it, and put it in its place.
@@ -150,7 +161,7 @@ class Files:
         root = str(self.path)
         if scope.kind is Kind.RELEASE:
             paths = tuple(self._root(each) for each in scope.values)
-        elif _RELEASE in root:
+        elif self.per_release:
             paths = (root.partition(_RELEASE)[0].rpartition("/")[0],)
         elif self.shared:
             # PHP knows scripts by the tree beside it that the link leads to.
@@ -194,7 +205,7 @@ class Files:
 
     def _checked(self, place: Place, answer: dict[str, Any]) -> dict[str, Any]:
         """Take a directory of a release that is not there for an empty one."""
-        if "missing" in answer and _RELEASE not in str(self.path):
+        if "missing" in answer and not self.per_release:
             raise RefusedError(
                 place.name, f"{answer['missing']}; make {self.path} there, or correct `path`"
             )
@@ -224,7 +235,7 @@ class Files:
 
     def _root(self, release: str) -> str:
         root = str(self.path)
-        if _RELEASE not in root:
+        if not self.per_release:
             return root
         if not release:
             raise ValueError(f"path {root} is that of a release; set `release:`, or give --live")

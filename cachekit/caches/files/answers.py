@@ -4,10 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cachekit.caches.base import Change, Status, Survey
+from cachekit.caches.releases import ReleaseEntries, Releases
 from cachekit.model import shown
+from cachekit.scope import Kind, Scope
 
 _NEARLY_FULL = 0.05
 _EXAMPLES = 3
+_ASTRAY = 5.0
 _GAP = (
     "this file system cannot exchange directories, so for a moment between two renames nothing "
     "was there"
@@ -132,6 +135,39 @@ def _hazards(answer: Mapping[str, Any], *, adopted: bool, has_opcache: bool) -> 
         free, capacity = answer.get(what) or (0, 0)
         if capacity and free < capacity * _NEARLY_FULL:
             yield f"nearly full: {free / capacity:.1%} of the {what} is free"
+
+
+def releases(answer: Mapping[str, Any]) -> Releases:
+    """Read the answer to a question for all releases."""
+    if "missing" in answer:
+        return Releases(aged_since="written", warnings=(shown(answer["missing"]),))
+    return Releases(
+        aged_since="written",
+        entries=tuple(_of_release(each) for each in answer["found"] if each["release"].strip()),
+        warnings=tuple(
+            f"{shown(name)} is left out: {shown(reason)}"
+            for name, reason in list(answer["left_out"].items())[:_EXAMPLES]
+        ),
+    )
+
+
+def _of_release(found: Mapping[str, Any]) -> ReleaseEntries:
+    release = found["release"]
+    oldest, newest = map(_age, found["ages"] or (None, None))
+    return ReleaseEntries(
+        token=release,
+        scope=Scope(Kind.RELEASE, (release,)),
+        release=release,
+        items=found["items"],
+        size=found["size"],
+        oldest=oldest,
+        newest=newest,
+    )
+
+
+def _age(seconds: float | None) -> float | None:
+    """Take no age for one that lies ahead: some applications date files by their expiry."""
+    return None if seconds is None or seconds < -_ASTRAY else max(0.0, seconds)
 
 
 def primed(answer: Mapping[str, Any]) -> Change:

@@ -13,8 +13,8 @@ from cachekit.model import shown
 _PACKAGE = "cachekit.caches.files.agent"
 # In the order in which they need each other.
 _ALWAYS = ("trees", "roots", "selections", "skeletons", "swaps", "clears")
-_TO_PRIME = ("copies", "builds")
-_PERL_PARTS = ("json", *_ALWAYS, *_TO_PRIME, "main")
+_ONLY_TO = {"prime": ("copies", "builds"), "releases": ("censuses",)}
+_PERL_PARTS = ("json", *_ALWAYS, *(part for each in _ONLY_TO.values() for part in each), "main")
 _NOTHING_THERE = 69
 
 _CHOOSE = f"""\
@@ -81,7 +81,7 @@ def _so_far(answer: dict[str, Any]) -> str:
 def program(job: dict[str, Any]) -> bytes:
     """Write a job with all that does it, in both languages."""
     sources = files(_PACKAGE)
-    names = (*_ALWAYS, *(_TO_PRIME if job["action"] == "prime" else ()), "main")
+    names = (*_ALWAYS, *_ONLY_TO.get(job["action"], ()), "main")
     modules = [
         (f"{_PACKAGE}.{name}", (sources / f"{name}.py").read_text("utf-8")) for name in names
     ]

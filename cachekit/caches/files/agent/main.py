@@ -20,12 +20,7 @@ def main(job: Job) -> None:
 def answer(job: Job) -> Job:
     """Do the job; what stood against it is an answer too."""
     try:
-        if job["action"] != "prime":
-            return _ACTIONS[job["action"]](job)
-        # Sent along only for this job.
-        from cachekit.caches.files.agent import builds
-
-        return builds.prime(job)
+        return _act(job)
     except RefusedError as error:
         return {"refused": str(error)}
     except LateError as error:
@@ -34,6 +29,19 @@ def answer(job: Job) -> Job:
         return {"missing": str(error)}
     except OSError as error:
         return {"error": _named(error)}
+
+
+def _act(job: Job) -> Job:
+    if job["action"] in _ACTIONS:
+        return _ACTIONS[job["action"]](job)
+    # What does others is sent along only for them.
+    if job["action"] == "releases":
+        from cachekit.caches.files.agent import censuses
+
+        return censuses.releases(job)
+    from cachekit.caches.files.agent import builds
+
+    return builds.prime(job)
 
 
 def _named(error: OSError) -> str:

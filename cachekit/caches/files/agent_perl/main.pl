@@ -1,5 +1,6 @@
 # One job, one line of JSON as the answer.
-my %ACTIONS = (clear => \&clear, survey => \&survey, status => \&status, prime => \&prime);
+my %ACTIONS = (clear => \&clear, survey => \&survey, status => \&status, prime => \&prime,
+    releases => \&releases);
 
 # What is made here gets its mode from what it stands for.
 umask 022;

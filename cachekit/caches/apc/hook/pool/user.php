@@ -13,6 +13,8 @@ final class User
     const BATCH = 500;
     const EXAMPLES = 5;
     const ENTRY_BYTES = 256;
+    const EPOCH = 1000000000;
+    const ASTRAY = 5;
     const MANY = 200000; // With so many entries free blocks are not looked at one by one.
 
     public static function able(): self
@@ -84,7 +86,7 @@ final class User
         return $answer;
     }
 
-    /** Token, which group 1 of the pattern finds, number, bytes, when first and last written. */
+    /** Token, which group 1 of the pattern finds, number, bytes, ages of the oldest and newest. */
     public function releases(array $asked): array
     {
         $pattern = base64_decode($asked['start']);
@@ -100,7 +102,18 @@ final class User
             $size += $entry['mem_size'];
             $counts[$token] = [$token, $items + 1, $size, min($first, $time), max($last, $time)];
         }
-        return ['now' => time(), 'counts' => array_values($counts)];
+        return ['counts' => array_map(function (array $count): array {
+            list($token, $items, $size, $first, $last) = $count;
+            return [$token, $items, $size, self::age($first), self::age($last)];
+        }, array_values($counts))];
+    }
+
+    /** Seconds since a moment; some versions of APCu count from the start of the machine. */
+    private static function age(int $moment)
+    {
+        $start = function_exists('hrtime') ? hrtime()[0] : 0;
+        $age = ($moment > self::EPOCH ? time() : $start) - $moment;
+        return $age < -self::ASTRAY ? null : max(0, $age);
     }
 
     public function clear(): array
