@@ -31,7 +31,7 @@ class Cachekit:
         self.folder = folder
         self.state_dir = folder / "state"
         self.environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("CACHEKIT_")},
+            **{k: v for k, v in os.environ.items() if not k.startswith(("CACHEKIT_", "GITHUB_"))},
             "COVERAGE_PROCESS_START": os.environ.get("COVERAGE_PROCESS_START", ""),
         }
 

@@ -69,6 +69,59 @@ _ACTION_OPTIONS = (
     settings_option,
 )
 
+
+def ci_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add what a CI server is told beside the report; `cli.ci.publish` does it."""
+    for option in reversed(_CI_OPTIONS):
+        command = option(command)
+    return command
+
+
+_CI_OPTIONS = (
+    click.option(
+        "--annotations",
+        type=click.Choice(["auto", "github", "off"]),
+        default="auto",
+        show_default=True,
+        help="Errors and warnings as GitHub Actions marks them; auto: where it runs.",
+    ),
+    click.option(
+        "--step-summary",
+        type=click.Choice(["auto", "off"]),
+        default="auto",
+        show_default=True,
+        help="Add a summary to the file $GITHUB_STEP_SUMMARY, if that is set.",
+    ),
+)
+
+_SECONDS = Written("duration", "cachekit.quantities:parse_seconds")
+_OVERLAP_OPTIONS = (
+    click.option("--scheduled", is_flag=True, help="Do nothing while the site is held (exit 75)."),
+    click.option(
+        "--hold-file",
+        type=PATH,
+        help="With --scheduled: this file, while it is there, holds it, too.",
+    ),
+    click.option(
+        "--if-locked",
+        type=click.Choice(["skip", "wait", "fail"]),
+        default="fail",
+        show_default=True,
+        help="While another run goes on: exit 0, wait up to the budget (else 10m), or exit 75.",
+    ),
+    click.option(
+        "--max-age", type=_SECONDS, help="Skip (exit 0) if the last good run began so lately."
+    ),
+)
+
+
+def overlap_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options that say when a run does not take place; `cli/overlap.py` heeds them."""
+    for option in reversed(_OVERLAP_OPTIONS):
+        command = option(command)
+    return command
+
+
 force_option = click.option(
     "--force", is_flag=True, help="Lift guards, and what protects releases."
 )

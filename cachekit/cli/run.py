@@ -4,18 +4,23 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cachekit.cli import choices
+from cachekit.cli import choices, overlap
+from cachekit.cli.ci import publish
 from cachekit.cli.output import Report, report_to
 from cachekit.cli.progress import failures_as_they_come, progress
-from cachekit.errors import ConfigError, ExitCode
-from cachekit.reports import machine, text
+from cachekit.errors import ConfigError, ExitCode, LockedError
+from cachekit.events import Listener
+from cachekit.renewal import Lifetimes, renewed
+from cachekit.reports import machine, skipped, text
 from cachekit.results import WarmReport
+from cachekit.settings import Settings
+from cachekit.warming import journal
 from cachekit.warming.plan import WarmPlan, plan_warm
 from cachekit.warming.stop import Stop
 from cachekit.warming.warmer import run_warm
@@ -28,7 +33,9 @@ def run(options: Mapping[str, Any]) -> int:
     if options["dry_run"] and options["output_format"] == "junit":
         raise ConfigError("--format junit: a plan has none; --dry-run takes text and json")
     settings = choices.settings_of(options, os.environ)
+    _refuse_blind_renewal(settings, options)
     state_dir = choices.state_dir_of(settings, os.environ)
+    overlap.refuse_if_held(options, state_dir, settings.site)
     stop = Stop(settings.warm.budget)
     with leaving(), tempfile.TemporaryDirectory(prefix="cachekit-") as scratch:
         with leaving_after(settings.warm.budget):
@@ -44,7 +51,31 @@ def run(options: Mapping[str, Any]) -> int:
             if options["dry_run"]:
                 output.finish(_plan_text(plan, options["output_format"]))
                 return ExitCode.OK
+            if reason := _why_fresh(plan, state_dir, options):
+                return _skip(plan, reason, options, output)
             return _warm(plan, state_dir, stop, options, output)
+
+
+def _refuse_blind_renewal(settings: Settings, options: Mapping[str, Any]) -> None:
+    if options["expiring_within"] is None:
+        return
+    if options["resume"]:
+        raise ConfigError("--expiring-within: a resumed run does not look again at what was done")
+    if not settings.warm.verify:
+        raise ConfigError(
+            "--expiring-within: --verify off leaves out the headers that tell lifetimes"
+        )
+
+
+def _why_fresh(plan: WarmPlan, state_dir: Path, options: Mapping[str, Any]) -> str:
+    if options["max_age"] is None:
+        return ""
+    return overlap.why_fresh(options, journal.last_good(state_dir, plan.key, plan.urls.digest))
+
+
+def _skip(plan: WarmPlan, reason: str, options: Mapping[str, Any], output: Report) -> int:
+    output.finish(skipped.render("warm", str(plan.site), reason, options["output_format"]))
+    return ExitCode.OK
 
 
 def _warm(
@@ -55,18 +86,40 @@ def _warm(
             listeners.append(failures_as_they_come)
         if options["output_format"] == "jsonl":
             listeners.append(machine.target_lines(output.add))
-        report = run_warm(
-            plan,
-            state_dir,
-            resume=options["resume"],
-            stop=stop,
-            listeners=listeners,
-            max_listed=options["max_listed"],
-        )
+        try:
+            report = _warmed(plan, state_dir, stop, options, listeners)
+        except LockedError as error:
+            if caught:  # it was told to end while it waited
+                return caught[0]
+            if options["if_locked"] != "skip":
+                raise
+            return _skip(plan, str(error), options, output)
     if caught and report.ended_early:
         report = replace(report, exit_code=caught[0])
     output.finish(_rendered(report, options["output_format"]))
+    publish(report, options, os.environ)
     return report.exit_code
+
+
+def _warmed(
+    plan: WarmPlan,
+    state_dir: Path,
+    stop: Stop,
+    options: Mapping[str, Any],
+    listeners: Sequence[Listener],
+) -> WarmReport:
+    horizon = options["expiring_within"]
+    lifetimes = None if horizon is None else Lifetimes(horizon)
+    report = run_warm(
+        plan,
+        state_dir,
+        resume=options["resume"],
+        stop=stop,
+        listeners=[*listeners, lifetimes] if lifetimes else listeners,
+        max_listed=options["max_listed"],
+        patience=overlap.patience(options, plan.settings.warm.budget),
+    )
+    return renewed(report, plan, lifetimes, state_dir, stop) if lifetimes else report
 
 
 def _rendered(report: WarmReport, output_format: str) -> str:

@@ -4,7 +4,15 @@ from typing import Any
 
 import click
 
-from cachekit.cli.options import PATH, Written, group_option, node_option, settings_option
+from cachekit.cli.options import (
+    PATH,
+    Written,
+    ci_options,
+    group_option,
+    node_option,
+    overlap_options,
+    settings_option,
+)
 
 _CONCURRENCY = Written("N|auto", "cachekit.settings:parse_concurrency")
 _VERIFY = Written("all|sample:1%|off", "cachekit.thresholds:parse_verify")
@@ -14,7 +22,7 @@ _SECONDS = Written("duration", "cachekit.quantities:parse_seconds")
 
 _EXIT_CODES = (
     "Exit codes: 0 go, 1 no-go, 2 usage or settings, 3 degraded (below target, above the floor),"
-    " 75 another run holds the lock, 130/143 interrupted."
+    " 75 another run holds the lock or the site is held, 130/143 interrupted."
 )
 
 
@@ -55,6 +63,10 @@ _EXIT_CODES = (
     "--stream/--no-stream", default=None, help="Keep URLs on disk; list order, no dedupe."
 )
 @click.option("--resume", is_flag=True, help="Continue the newest unfinished run of the same kind.")
+@overlap_options
+@click.option(
+    "--expiring-within", type=_SECONDS, help="Renew cached pages that expire within this time."
+)
 @click.option("--state-dir", type=PATH, help="Where runs and locks are kept.")
 @click.option("--http2/--no-http2", default=None, help="Speak HTTP/2 over TLS.")
 @click.option("--ca-file", type=PATH, help="Certificates to trust instead of the system's.")
@@ -80,6 +92,7 @@ _EXIT_CODES = (
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 @click.option("--verbose", "-v", is_flag=True, help="Name each failure as it comes.")
 @click.option("--dry-run", is_flag=True, help="Show what would be asked, and ask nothing.")
+@ci_options
 @settings_option
 def warm(**options: Any) -> int:
     """Ask every node for every URL, prove that they are warm, and judge.

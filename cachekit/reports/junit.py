@@ -1,10 +1,14 @@
-"""The report for CI servers: JUnit XML, one suite for the gate and one per node."""
+"""The report for CI servers: JUnit XML.
+
+A run of the warmer has one suite for the gate and one per node, a run of a plan one for its steps.
+"""
 
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
 from cachekit.results import NodeResult, Outcome, TargetResult, WarmReport
+from cachekit.runs import RunOutcome, RunReport, StepReport
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -19,10 +23,59 @@ def render(report: WarmReport) -> str:
     for node in report.nodes:
         failures = [failure for failure in report.failures if failure.node == node.name]
         root.append(_node_suite(node, failures))
+    return _document(root)
+
+
+def render_run(report: RunReport) -> str:
+    """Write one JUnit document: a step that failed, or that nothing proves, is a failure."""
+    title = f"cachekit run {report.plan}"
+    root = ET.Element("testsuites", name=_clean(title), time=f"{report.elapsed:.3f}")
+    suite = ET.SubElement(root, "testsuite", name=_clean(title))
+    for step in report.steps:
+        _step_case(suite, step, report.plan)
+    if report.ended_early:
+        case = ET.SubElement(suite, "testcase", classname=_clean(report.plan), name="complete")
+        _fail(case, report.ended_early)
+    for count, tag in (("failures", "failure"), ("skipped", "skipped")):
+        suite.set(count, str(len(suite.findall(f"testcase/{tag}"))))
+    suite.set("tests", str(len(suite)))
+    if report.warnings:
+        notes = "\n".join(f"WARNING: {warning}" for warning in report.warnings)
+        ET.SubElement(suite, "system-out").text = _clean(notes)
+    return _document(root)
+
+
+def _document(root: ET.Element) -> str:
     ET.indent(root)
     # In ASCII, with what is beyond it as references: right in whatever encoding it is written.
     document: bytes = ET.tostring(root, encoding="us-ascii", xml_declaration=True)
     return document.decode("ascii") + "\n"
+
+
+def _step_case(suite: ET.Element, step: StepReport, plan: str) -> None:
+    case = ET.SubElement(
+        suite,
+        "testcase",
+        classname=_clean(plan),
+        name=_clean(f"{step.id} {step.title}"),
+        time=f"{step.elapsed:.3f}",
+    )
+    message = f"{step.outcome}: {step.reason}" if step.reason else str(step.outcome)
+    lost = (f"{node}: {why}" for node, why in step.lost.items())
+    warnings = (f"WARNING: {warning}" for warning in step.warnings)
+    told = "\n".join((message, *lost, *step.evidence, *warnings))
+    if step.outcome in (RunOutcome.FAILED, RunOutcome.UNKNOWN):
+        _fail(case, message, told)
+    elif step.outcome is RunOutcome.SKIPPED:
+        ET.SubElement(case, "skipped", message=_clean(message)).text = _clean(told)
+    else:
+        ET.SubElement(case, "system-out").text = _clean(told)
+
+
+def _fail(case: ET.Element, message: str, detail: str = "") -> None:
+    """Add a failure, its message as text as well: GitLab shows nothing else."""
+    failure = ET.SubElement(case, "failure", message=_clean(message))
+    failure.text = _clean(detail or message)
 
 
 def _gate_suite(report: WarmReport) -> ET.Element:
@@ -35,12 +88,12 @@ def _gate_suite(report: WarmReport) -> ET.Element:
         case = ET.SubElement(suite, "testcase", classname="gate", name=_clean(name))
         message = _clean(f"{check.outcome}: {check.found}; wanted {check.wanted}")
         if check.outcome is Outcome.NO_GO:
-            ET.SubElement(case, "failure", message=message)
+            _fail(case, message)
         else:
             ET.SubElement(case, "system-out").text = message
     if report.ended_early:
         case = ET.SubElement(suite, "testcase", classname="gate", name="complete")
-        ET.SubElement(case, "failure", message=_clean(report.ended_early))
+        _fail(case, report.ended_early)
     if notes := list(_notes(report)):
         ET.SubElement(suite, "system-out").text = _clean("\n".join(notes))
     return suite
@@ -64,7 +117,7 @@ def _node_suite(node: NodeResult, failures: list[TargetResult]) -> ET.Element:
     message = f"{node.ok} of {node.targets}" + (f"; {node.abandoned}" if node.abandoned else "")
     # The failures that follow do not say it all: they may be cut, and not all were asked.
     if node.ok < node.targets:
-        ET.SubElement(case, "failure", message=_clean(message))
+        _fail(case, message)
     else:
         ET.SubElement(case, "system-out").text = _clean(message)
     for failure in failures:
@@ -77,7 +130,7 @@ def _node_suite(node: NodeResult, failures: list[TargetResult]) -> ET.Element:
             time=f"{failure.seconds:.3f}",
         )
         message = ", ".join(failure.reasons) + f" (status {failure.status})"
-        ET.SubElement(case, "failure", message=_clean(message)).text = _clean(failure.detail)
+        _fail(case, message, f"{message}\n{failure.detail}" if failure.detail else "")
     return suite
 
 

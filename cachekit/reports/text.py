@@ -13,6 +13,7 @@ from cachekit.results import (
     PlanFacts,
     Probe,
     ReasonCount,
+    Renewal,
     TargetResult,
     WarmReport,
 )
@@ -118,6 +119,7 @@ def _lines(report: WarmReport) -> Iterator[str]:
     yield from _reasons("not a hit", [reason for reason in report.reasons if not reason.failure])
     yield from _failures(report)
     yield from _slowest(report.slowest)
+    yield from _renewal(report.renewal)
     yield from _gate(report)
     yield ""
     yield f"next: {after_warm(report)}"
@@ -203,6 +205,19 @@ def _slowest(slowest: Sequence[TargetResult]) -> Iterator[str]:
 
 def _where(target: TargetResult) -> str:
     return f"{target.node} [{target.variant}]" if target.variant else target.node
+
+
+def _renewal(renewal: Renewal | None) -> Iterator[str]:
+    if renewal is None:
+        return
+    horizon = format_seconds(renewal.horizon)
+    yield ""
+    yield "lifetimes:"
+    yield f"  {renewal.fresh:,} fresh for more than {horizon}, left alone"
+    yield f"  {renewal.expiring:,} expiring before; {renewal.renewed:,} cleared and warmed again"
+    yield f"  {renewal.missing:,} not cached before"
+    yield f"  {renewal.unknown:,} unknown: no Age, date of expiry or Cache-Status tells"
+    yield from (f"  not renewed: {problem}" for problem in renewal.problems)
 
 
 def _gate(report: WarmReport) -> Iterator[str]:
