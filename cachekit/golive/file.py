@@ -18,7 +18,9 @@ from cachekit.model import Node, shown
 from cachekit.quantities import Seconds, format_seconds
 from cachekit.transports import why_unreachable
 
-# $1 is the file. A rename puts it there whole, or not at all; into a folder it would go elsewhere.
+# $1 is the file. Where its folder cannot be entered, nothing tells whether it is there.
+_IN_FOLDER = 'cd -- "${1%/*}/" || exit 1\n'
+# A rename puts it there whole, or not at all; a folder it would go into.
 _WRITE = """\
 [ ! -d "$1" ] || { echo "it is a folder"; exit 1; }
 temp="$1.cachekit.$$"
@@ -100,7 +102,7 @@ class File:
         return Turn(standing=Standing.UNKNOWN, evidence=turn.evidence, warnings=(short,))
 
     def _do(self, script: str, node: Node, deadline: Deadline, stdin: bytes = b"") -> str:
-        argv = ["sh", "-c", script, "cachekit", self._path(node)]
+        argv = ["sh", "-c", _IN_FOLDER + script, "cachekit", self._path(node)]
         completed = run(node, argv, deadline, stdin=stdin)
         if completed.status:
             raise CommandError(node.name, f"{shown(argv[-1])}: {said(completed)}")
