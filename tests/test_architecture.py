@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent / "cachekit"
 
 # A module may import from its own row and from rows above it.
 ORDER = (
-    ("errors", "quantities", "deadline", "near_misses", "invalidation.patterns"),
+    ("errors", "quantities", "deadline", "near_misses", "invalidation.patterns", "scheduling.cron"),
     ("model", "scope", "lock"),
     ("replay", "transports"),
     ("sources.base", "caches.base", "caches.releases", "golive.base", "registry"),

@@ -7,6 +7,7 @@ from cachekit.checks.faults import Fault, KeyPath
 from cachekit.checks.steps import Spot, of_stages
 from cachekit.checks.values import positive
 from cachekit.near_misses import did_you_mean
+from cachekit.scheduling.cron import parse_cron
 from cachekit.settings import Settings
 from cachekit.step_settings import PlanSettings, RollStep, Steps
 
@@ -21,9 +22,18 @@ def of_plan(settings: Settings, name: str) -> Iterator[Fault]:
     if not plan.steps:
         yield path, "expected a plan with at least one step"
     yield from positive((*path, "deadline"), plan.deadline)
+    yield from _of_schedule((*path, "schedule"), plan.schedule)
     yield from _of_rollback(settings, path, plan)
     yield from of_stages(Spot(settings, (*path, "steps")), plan.steps)
     yield from of_stages(Spot(settings, (*path, "finally")), plan.last)
+
+
+def _of_schedule(path: KeyPath, schedule: str) -> Iterator[Fault]:
+    try:
+        if schedule:
+            parse_cron(schedule)
+    except ValueError as error:
+        yield path, str(error)
 
 
 def _of_rollback(settings: Settings, path: KeyPath, plan: PlanSettings) -> Iterator[Fault]:

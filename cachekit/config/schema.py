@@ -29,15 +29,23 @@ _BOOLEAN_WORDS = {"enum": ["yes", "no", "on", "off"]}
 def build_schema() -> Schema:
     """Describe the whole file, with the sources of URLs that are installed now."""
     sources, caches = _installed(registry.SOURCES), _installed(registry.CACHES)
-    kinds = [Settings, WarmSettings, Node, WarmList, Variant, *sources.values(), *caches.values()]
-    described, definitions = _described(kinds)
+    actors = _installed(registry.GOLIVE)
+    own = [Settings, WarmSettings, Node, WarmList, Variant]
+    described, definitions = _described(
+        [*own, *sources.values(), *caches.values(), *actors.values()]
+    )
     _with_short_thresholds(definitions)
-    settings, warm, node, warm_list, variant, *plugged = described
-    lists = [_list(*each, warm_list) for each in zip(sources, plugged, strict=False)]
-    adapters = [_cache(*each) for each in zip(caches, plugged[len(sources) :], strict=True)]
-    settings["properties"]["caches"]["additionalProperties"] = {"anyOf": adapters}
-    settings["properties"]["nodes"]["additionalProperties"] = _node(node)
-    settings["properties"]["warmlists"]["additionalProperties"] = {"anyOf": lists}
+    settings, warm, node, warm_list, variant, *rest = described
+    plugged = iter(rest)
+    named = {
+        "nodes": _node(node),
+        "warmlists": {"anyOf": [_list(name, next(plugged), warm_list) for name in sources]},
+        "caches": {"anyOf": [_typed(name, next(plugged)) for name in caches]},
+        "golive": {"anyOf": [_typed(name, next(plugged)) for name in actors]},
+        "plans": _plan(definitions),
+    }
+    for key, schema in named.items():
+        settings["properties"][key]["additionalProperties"] = schema
     warm["properties"]["variants"]["additionalProperties"] = _variant(variant)
     used = {key: value for key, value in definitions.items() if value not in described}
     relaxed = _relaxed({**settings, "$defs": {**used, "WarmSettings": warm}})
@@ -104,10 +112,28 @@ def _list(name: str, source: Schema, warm_list: Schema) -> Schema:
     return {**source, "properties": properties, "required": sorted(required)}
 
 
-def _cache(name: str, adapter: Schema) -> Schema:
-    """Describe a cache: its type stands beside the keys of its adapter."""
+def _typed(name: str, adapter: Schema) -> Schema:
+    """Describe a cache or an actor: its type stands beside the keys of its adapter."""
     properties = {"type": {"const": name}, **adapter["properties"]}
     return {**adapter, "properties": properties, "required": ["type", *adapter.get("required", ())]}
+
+
+def _plan(definitions: Schema) -> Schema:
+    """Describe a plan: a mapping, or its list of steps alone."""
+    plan, roll = definitions["PlanSettings"], definitions["RollStep"]["properties"]
+    steps: list[Schema] = plan["properties"]["steps"]["items"]["items"]["anyOf"]
+    for key in ("steps", "finally"):
+        plan["properties"][key] = _stages(steps)
+    barred = ("GoLiveStep", "RollStep")
+    roll["steps"] = _stages([step for step in steps if not step["$ref"].endswith(barred)])
+    plan["required"] = ["steps"]
+    return {"anyOf": [_stages(steps), {"$ref": "#/$defs/PlanSettings"}]}
+
+
+def _stages(steps: list[Schema]) -> Schema:
+    """Describe stages: a stage is a step, or a list of those that run side by side."""
+    stage = {"type": "array", "items": {"anyOf": steps}, "minItems": 1}
+    return {"type": "array", "items": {"anyOf": [*steps, stage]}, "minItems": 1}
 
 
 def _without(schema: Schema, name: str) -> Schema:
