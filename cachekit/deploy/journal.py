@@ -119,12 +119,10 @@ def start(state_dir: Path, facts: Mapping[str, Any]) -> tuple[RunJournal, Record
     with _recorded(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _prune(folder)
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    plan = re.sub(r"[^\w.-]", "-", facts["plan"])
-    for attempt in range(1000):
-        path = folder / f"{stamp}-{plan}{f'-{attempt}' if attempt else ''}.jsonl"
-        if not path.exists():
-            break
+    # UTC: in the hour that a clock is set back, names of local time would not sort.
+    now = time.time()
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + f".{now % 1 * 1000:03.0f}Z"
+    path = folder / f"{stamp}-{re.sub(r'[^\w.-]', '-', facts['plan'])}.jsonl"
     run = {"cachekit": _FORMAT, **facts}
     journal = RunJournal(path)
     journal.write(run=run)

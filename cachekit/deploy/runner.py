@@ -20,6 +20,9 @@ from cachekit.warming.stop import Stop
 LAST_SECONDS = 300.0
 """What `finally` and a rollback may take after a run was stopped."""
 
+NOT_STARTED = "not started: "
+"""How the reason begins of a step that should have been done, and was not."""
+
 _GOOD = (RunOutcome.DONE, RunOutcome.DEGRADED, RunOutcome.SKIPPED)
 
 
@@ -121,13 +124,13 @@ class _Run:
         """Do stages in order; `anyway` are those that a failure before does not concern."""
         why_not = ""
         for stage in stages:
-            why_not = why_not or (doing.stop.reason and f"not started: {doing.stop.reason}")
+            why_not = why_not or (doing.stop.reason and f"{NOT_STARTED}{doing.stop.reason}")
             steps = list(self._stage(stage, doing, why_not))
             self.steps += steps
             for work, step in zip(stage, steps, strict=True):
                 if step.outcome is not RunOutcome.FAILED or work.on_failure == "continue":
                     continue
-                why_not = why_not or f"not started: step {work.id} failed"
+                why_not = why_not or f"{NOT_STARTED}step {work.id} failed"
                 self.wants_rollback |= work.on_failure == "rollback" and not anyway
 
     def _stage(self, stage: Stage, doing: Doing, why_not: str) -> Iterator[StepReport]:
@@ -179,16 +182,12 @@ class _Run:
         return step
 
     def _report(self, ended_early: str) -> RunReport:
-        missed = [s for s in self.steps if s.outcome is RunOutcome.SKIPPED and _not_started(s)]
-        worst = max((s.outcome for s in self.steps), key=lambda o: o.rank, default=RunOutcome.DONE)
-        if worst is RunOutcome.SKIPPED:
-            worst = RunOutcome.DONE
-        outcome = RunOutcome.FAILED if missed else worst
+        outcome = max(map(_counted, self.steps), key=lambda o: o.rank, default=RunOutcome.DONE)
         self.journal.write(
             finished={
                 "outcome": outcome,
                 "exit_code": int(outcome.exit_code),
-                "ended_early": ended_early if missed else "",
+                "ended_early": ended_early if outcome is RunOutcome.FAILED else "",
                 "elapsed": time.time() - self.record.run["started"],
             }
         )
@@ -199,5 +198,9 @@ class _Run:
             listener(event)
 
 
-def _not_started(step: StepReport) -> bool:
-    return step.reason.startswith("not started")
+def _counted(step: StepReport) -> RunOutcome:
+    """Give what a step means for the run: a roll sums its own up, what was not begun failed."""
+    if step.outcome is RunOutcome.SKIPPED:
+        not_begun = step.reason.startswith(NOT_STARTED)
+        return RunOutcome.FAILED if not_begun else RunOutcome.DONE
+    return RunOutcome.DONE if "/" in step.id else step.outcome

@@ -1,0 +1,184 @@
+"""Plans as written become plans with all names resolved, or are refused as a whole."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cachekit.deploy.compile import compile_plan
+from cachekit.deploy.texts import expanded, holds
+from cachekit.deploy.work import CacheWork, CheckWork, CommandWork, RollWork, WarmWork
+from cachekit.errors import ConfigError
+from cachekit.settings import WarmList
+from cachekit.sources.url_list import Urls
+from cachekit.step_settings import (
+    ClearStep,
+    GoLiveStep,
+    PrimeStep,
+    ReleaseCheck,
+    RunStep,
+    WaitStep,
+    WarmStep,
+)
+from tests import plans, shelves
+from tests.plans import FACTS, compiled, rolling
+
+CLEAR_PAGES = ClearStep(clear=("pages",))
+CLEAR_VIEWS = ClearStep(clear=("views",))
+WARM = WarmStep(warm=("all",))
+CACHES = {"views": shelves.Shelf(layer=10), "pages": shelves.Shelf(layer=50)}
+LISTS = {"top": WarmList(source=Urls(urls=("/",)))}
+
+
+def refused(*steps: Any, **facts: Any) -> str:
+    with pytest.raises(ConfigError) as error:
+        compiled(*steps, **facts)
+    return str(error.value)
+
+
+def test_every_kind_of_step_is_resolved() -> None:
+    plan = compiled(
+        (ClearStep(clear=("views",), key=("a",), on=("web1",)), RunStep(run=("echo a 'b c'",))),
+        PrimeStep(prime=("objects",), source="file:records.jsonl"),
+        WaitStep(wait="5s"),
+        WarmStep(warm=("top",), on=("web2",), verify=None),
+        GoLiveStep(golive=("lb",), on=("web1", "web2"), instead_of=("web3",)),
+        caches={"views": CACHES["views"], "objects": shelves.PrimableShelf()},
+        warmlists=LISTS,
+    )
+    assert [work.id for work in plan.works] == ["1a", "1b", "2", "3", "4", "5"]
+    clear, command, prime, wait, warm, golive = plan.works
+    assert isinstance(clear, CacheWork)
+    assert [step.place for step in clear.plan.steps] == ["web1"]
+    assert clear.plan.what == "key a"
+    assert isinstance(command, CommandWork)
+    assert command.argv == ("echo", "a", "b c")
+    assert command.here
+    assert [node.name for node in prime.nodes] == [f"web{n}" for n in range(1, 5)]
+    assert wait.title == "wait 5s"
+    assert isinstance(warm, WarmWork)
+    assert warm.lists == ("top",)
+    assert golive.title == "put in web1, web2 by lb, then take out web3"
+
+
+def test_all_that_is_wrong_is_told_at_once_by_step() -> None:
+    text = refused(
+        ClearStep(clear=("views",), tag=("a",)),
+        RunStep(run=("true",), on=("nowhere",)),
+        PrimeStep(prime=("views",), source="donor:{previous}"),
+    )
+    assert "step 1, clear: views: takes no --tag" in text
+    assert "step 2, run: on: no node here is called nowhere" in text
+    assert "step 3, prime: views: cannot be primed directly" in text
+
+
+def test_an_unknown_plan_is_refused_with_what_there_is() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'deploy'"):
+        compile_plan(plans.settings(CLEAR_VIEWS), "depoly", FACTS)
+
+
+def test_facts_stand_in_texts_and_stay_one_word_of_a_command() -> None:
+    plan = compile_plan(
+        plans.settings(RunStep(run=("deploy --to {release}",)), release="r 2; rm"),
+        "deploy",
+        {**FACTS, "release": "r 2; rm"},
+    )
+    (work,) = plan.works
+    assert isinstance(work, CommandWork)
+    assert work.argv == ("deploy", "--to", "r 2; rm")
+
+
+def test_what_is_no_fact_stays_as_it_is() -> None:
+    assert expanded(r"/\d{3}/{release}/{other}", FACTS) == r"/\d{3}/r2/{other}"
+
+
+@pytest.mark.parametrize(
+    ("when", "wanted"),
+    [
+        ("{release} == r2", True),
+        ("{release} != r2", False),
+        ("{environment}", False),
+        ("{previous}", True),
+        ("{release}=={previous}", False),
+    ],
+)
+def test_a_condition_is_a_text_or_a_comparison(when: str, wanted: bool) -> None:
+    assert holds(when, FACTS) is wanted
+
+
+def test_a_step_whose_condition_does_not_hold_is_left_out_with_it() -> None:
+    plan = compiled(replace(CLEAR_VIEWS, when="{environment} == production"))
+    assert plan.works[0].skip == "when: {environment} == production"
+
+
+def test_an_edge_is_cleared_only_once_the_nodes_run_the_release() -> None:
+    check = ReleaseCheck(on=("web1", "web2"), header="X-Release")
+    plan = compiled(CLEAR_VIEWS, CLEAR_PAGES, caches=CACHES, release_check=check)
+    assert [work.id for work in plan.works] == ["1", "2!", "2"]
+    looked = plan.works[1]
+    assert isinstance(looked, CheckWork)
+    assert (looked.release, len(looked.nodes)) == ("r2", 2)
+
+
+def test_without_a_way_to_see_the_release_the_plan_warns() -> None:
+    plan = compiled(CLEAR_PAGES, caches=CACHES)
+    assert "nothing tells which release the nodes run" in plan.warnings[0]
+
+
+def test_a_clear_outside_in_is_refused() -> None:
+    text = refused(CLEAR_PAGES, CLEAR_VIEWS, caches=CACHES)
+    assert "step 2: clears views after step 1 cleared pages" in text
+    assert "clear inside out" in text
+
+
+def test_caches_of_different_nodes_are_not_before_one_another() -> None:
+    compiled(replace(CLEAR_PAGES, on=("web1",)), replace(CLEAR_VIEWS, on=("web2",)), caches=CACHES)
+
+
+def test_old_entries_may_be_reaped_at_any_time() -> None:
+    reap = ClearStep(clear=("old",), older_than=("7d",))
+    old = shelves.Shelf(layer=10)
+    object.__setattr__(old, "scopes", frozenset(shelves.Kind))
+    compiled(CLEAR_PAGES, WARM, reap, caches={**CACHES, "old": old}, warmlists=LISTS)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [(WARM, CLEAR_PAGES), ((WARM, CLEAR_PAGES),), (rolling(WARM), CLEAR_PAGES)],
+    ids=["after", "beside", "after a roll"],
+)
+def test_a_clear_that_undoes_a_warm_is_refused(steps: Any) -> None:
+    assert "warm afterwards" in refused(*steps, caches=CACHES, warmlists=LISTS)
+
+
+@pytest.mark.parametrize(
+    "keys", [{"batch": "4"}, {"batch": "1", "max_out": "100"}, {"roll": ("web1",)}]
+)
+def test_a_roll_that_takes_all_nodes_out_is_refused(keys: dict[str, Any]) -> None:
+    assert "out at once" in refused(rolling(CLEAR_VIEWS, **keys))
+
+
+@pytest.mark.parametrize(("batch", "wanted"), [("2", 2), ("25%", 1), ("50%", 2), ("1%", 1)])
+def test_a_batch_is_a_number_or_a_share(batch: str, wanted: int) -> None:
+    (work,) = compiled(rolling(CLEAR_VIEWS, batch=batch)).works
+    assert isinstance(work, RollWork)
+    assert (work.batch, work.max_out) == (wanted, wanted)
+
+
+def test_a_switch_that_takes_out_what_it_put_in_is_refused() -> None:
+    step = GoLiveStep(golive=("lb",), on=("web",), instead_of=("web1",))
+    assert "takes it out again" in refused(step)
+
+
+def test_a_rollback_is_resolved_for_the_previous_release() -> None:
+    back = plans.PlanSettings(steps=plans.stages(RunStep(run=("switch {release}",))))
+    plan = compiled(CLEAR_VIEWS, plan={"on_failure": "rollback"}, plans={"rollback": back})
+    assert plan.rollback is not None
+    assert plan.rollback.works[0].title == "run switch r1"
+    assert plan.rollback.facts["rollback"] == "true"
+
+
+def test_a_rollback_to_nothing_is_refused() -> None:
+    keys = {"plan": {"on_failure": "rollback"}, "plans": {"rollback": plans.PlanSettings()}}
+    with pytest.raises(ConfigError, match="to which release"):
+        compile_plan(plans.settings(CLEAR_VIEWS, **keys), "deploy", {**FACTS, "previous": ""})
