@@ -122,7 +122,8 @@ def start(state_dir: Path, facts: Mapping[str, Any]) -> tuple[RunJournal, Record
     # UTC: in the hour that a clock is set back, names of local time would not sort.
     now = time.time()
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + f".{now % 1 * 1000:03.0f}Z"
-    path = folder / f"{stamp}-{re.sub(r'[^\w.-]', '-', facts['plan'])}.jsonl"
+    plan = re.sub(r"[^\w.-]", "-", facts["plan"])
+    path = folder / f"{stamp}-{plan}.jsonl"
     run = {"cachekit": _FORMAT, **facts}
     journal = RunJournal(path)
     journal.write(run=run)

@@ -9,11 +9,13 @@ from cachekit.deploy.compile import compile_plan
 from cachekit.deploy.texts import expanded, holds
 from cachekit.deploy.work import CacheWork, CheckWork, CommandWork, RollWork, WarmWork
 from cachekit.errors import ConfigError
+from cachekit.scope import Kind
 from cachekit.settings import WarmList
 from cachekit.sources.url_list import Urls
 from cachekit.step_settings import (
     ClearStep,
     GoLiveStep,
+    PlanSettings,
     PrimeStep,
     ReleaseCheck,
     RunStep,
@@ -138,7 +140,7 @@ def test_caches_of_different_nodes_are_not_before_one_another() -> None:
 def test_old_entries_may_be_reaped_at_any_time() -> None:
     reap = ClearStep(clear=("old",), older_than=("7d",))
     old = shelves.Shelf(layer=10)
-    object.__setattr__(old, "scopes", frozenset(shelves.Kind))
+    object.__setattr__(old, "scopes", frozenset(Kind))
     compiled(CLEAR_PAGES, WARM, reap, caches={**CACHES, "old": old}, warmlists=LISTS)
 
 
@@ -171,7 +173,7 @@ def test_a_switch_that_takes_out_what_it_put_in_is_refused() -> None:
 
 
 def test_a_rollback_is_resolved_for_the_previous_release() -> None:
-    back = plans.PlanSettings(steps=plans.stages(RunStep(run=("switch {release}",))))
+    back = PlanSettings(steps=plans.stages(RunStep(run=("switch {release}",))))
     plan = compiled(CLEAR_VIEWS, plan={"on_failure": "rollback"}, plans={"rollback": back})
     assert plan.rollback is not None
     assert plan.rollback.works[0].title == "run switch r1"
@@ -179,6 +181,6 @@ def test_a_rollback_is_resolved_for_the_previous_release() -> None:
 
 
 def test_a_rollback_to_nothing_is_refused() -> None:
-    keys = {"plan": {"on_failure": "rollback"}, "plans": {"rollback": plans.PlanSettings()}}
+    keys = {"plan": {"on_failure": "rollback"}, "plans": {"rollback": PlanSettings()}}
     with pytest.raises(ConfigError, match="to which release"):
         compile_plan(plans.settings(CLEAR_VIEWS, **keys), "deploy", {**FACTS, "previous": ""})
