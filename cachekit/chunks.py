@@ -49,6 +49,25 @@ class Course:
     step_listener: StepListener | None = None
     listeners: Sequence[Listener] = ()
 
+    def clear(self, plan: Plan) -> ActionReport:
+        """Carry out the plan of a clear."""
+        return execute(
+            plan,
+            self.conditions,
+            limits=self.limits,
+            stop=self.stop,
+            listener=self.step_listener,
+        )
+
+    def warm(self, plan: WarmPlan) -> WarmReport:
+        """Warm what was planned. Raises LockedError and JournalError."""
+        state_dir = self.conditions.state_dir
+        return run_warm(plan, state_dir, stop=self.stop, listeners=self.listeners)
+
+    def goes_on(self, outcome: RunOutcome) -> bool:
+        """Whether there is a next thing to do after one that ended so."""
+        return not self.stop.reason and (outcome is not RunOutcome.FAILED or self.limits.keep_going)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
@@ -67,8 +86,8 @@ class Chunk:
     @property
     def outcome(self) -> RunOutcome:
         """The worst of its clears and its warming."""
-        outcomes = [RunOutcome(each.outcome.value) for each in self.clears]
-        outcomes += [_OF_WARM[self.warm.outcome]] if self.warm else []
+        outcomes = [of_clear(each) for each in self.clears]
+        outcomes += [of_warm(self.warm)] if self.warm else []
         outcomes += [RunOutcome.FAILED] if self.problem else []
         return worst(outcomes)
 
@@ -93,6 +112,16 @@ class ChunksReport:
         return worst([*outcomes, RunOutcome.FAILED] if self.left else outcomes)
 
 
+def of_clear(report: ActionReport) -> RunOutcome:
+    """Give the outcome of a clear as that of a run."""
+    return RunOutcome(report.outcome.value)
+
+
+def of_warm(report: WarmReport) -> RunOutcome:
+    """Give what the gate says as the outcome of a run."""
+    return _OF_WARM[report.outcome]
+
+
 def worst(outcomes: Collection[RunOutcome]) -> RunOutcome:
     """Give the worst of them; none at all are done."""
     return max(outcomes, key=lambda each: each.rank, default=RunOutcome.DONE)
@@ -108,6 +137,8 @@ def clear_and_warm(
 ) -> ChunksReport:
     """Clear URLs of the page caches and warm them, `size` at a time, until one chunk fails.
 
+    With `keep_going`, the others follow all the same.
+
     `held_by` names for each cache the URLs to clear there, instead of all of them in every page
     cache at the chosen nodes. Raises ConfigError for what is refused and LockedError, both before
     anything is touched.
@@ -121,7 +152,7 @@ def clear_and_warm(
         refuse_if_locked(settings, course)
     chunks: list[Chunk] = []
     for part, plans in parts:
-        if course.stop.reason or (chunks and chunks[-1].outcome is RunOutcome.FAILED):
+        if not course.goes_on(worst([chunk.outcome for chunk in chunks[-1:]])):
             break
         chunks.append(_chunk(settings, part, plans, course))
     return ChunksReport(urls=len(distinct), chunks=tuple(chunks), elapsed=time.monotonic() - began)
@@ -132,14 +163,16 @@ def page_caches(settings: Settings, selection: Selection) -> tuple[str, ...]:
     found = [
         name
         for name, cache in settings.caches.items()
-        if holds_pages(settings, name) and selection.narrowed(cache.places(settings.nodes))
+        if holds_pages(settings, name)
+        and name in (selection.caches or settings.caches)
+        and selection.narrowed(cache.places(settings.nodes))
     ]
     return tuple(sorted(found, key=lambda name: settings.caches[name].layer))
 
 
 def holds_pages(settings: Settings, name: str) -> bool:
-    """Whether a cache holds pages by their URL."""
-    cache = settings.caches[name]
+    """Whether a cache, or a part of one, holds pages by their URL."""
+    cache = settings.caches[name.partition("/")[0]]
     return cache.layer >= PAGE_LAYER and Kind.URL in cache.scopes
 
 
@@ -168,14 +201,27 @@ def plan_urls(settings: Settings, urls: Sequence[str], course: Course) -> WarmPl
 
     Raises ConfigError.
     """
-    lists = {**settings.warmlists, _LIST: WarmList(source=Urls(urls=tuple(urls)))}
-    gate = replace(settings.warm.gate, required=())
-    warm = replace(settings.warm, gate=gate, limit=None, stream=False)
+    settings = without_required(replace(settings, warm=replace(settings.warm, limit=None)))
     return plan_warm(
-        replace(settings, warmlists=lists, warm=warm),
+        with_lists(settings, {_LIST: WarmList(source=Urls(urls=tuple(urls)))}),
         nodes=nodes_of(settings, course.selection),
         lists=[_LIST],
         stop=course.stop,
+    )
+
+
+def without_required(settings: Settings) -> Settings:
+    """Let the gate require no URLs: what it judges is only a part of what it was written for."""
+    gate = replace(settings.warm.gate, required=())
+    return replace(settings, warm=replace(settings.warm, gate=gate))
+
+
+def with_lists(settings: Settings, lists: Mapping[str, WarmList]) -> Settings:
+    """Add lists, or replace some; they are kept in memory, where there is no place for a file."""
+    return replace(
+        settings,
+        warmlists={**settings.warmlists, **lists},
+        warm=replace(settings.warm, stream=False),
     )
 
 
@@ -212,16 +258,8 @@ def _chunk(
 ) -> Chunk:
     clears: list[ActionReport] = []
     for plan in plans:
-        clears.append(
-            execute(
-                plan,
-                course.conditions,
-                limits=course.limits,
-                stop=course.stop,
-                listener=course.step_listener,
-            )
-        )
-        if clears[-1].exit_code == clears[-1].exit_code.FAILED:
+        clears.append(course.clear(plan))
+        if of_clear(clears[-1]) is RunOutcome.FAILED:
             return Chunk(urls=urls, clears=tuple(clears), problem="not cleared, so not warmed")
     return _warmed(settings, Chunk(urls=urls, clears=tuple(clears)), course)
 
@@ -231,9 +269,7 @@ def _warmed(settings: Settings, chunk: Chunk, course: Course) -> Chunk:
         plan = plan_urls(settings, chunk.urls, course)
         if not len(plan.urls):
             return replace(chunk, cuts=dict(plan.urls.cuts))
-        report = run_warm(
-            plan, course.conditions.state_dir, stop=course.stop, listeners=course.listeners
-        )
+        report = course.warm(plan)
     except CachekitError as error:  # what was cleared must be in a report all the same
         return replace(chunk, problem=str(error))
     return replace(chunk, warm=report, cuts=dict(plan.urls.cuts))

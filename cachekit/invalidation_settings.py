@@ -109,7 +109,7 @@ class Invalidation:
 
 
 def _check_captures(patterns: Iterable[str], texts: Iterable[str]) -> None:
-    """Refuse patterns that are none, and texts that want what is not captured. Raises ValueError."""
+    """Refuse what is no pattern, and texts that want what none captures. Raises ValueError."""
     captures = frozenset.intersection(*(pattern(written).captures for written in patterns))
     for text in texts:
         if missing := sorted(places(text) - captures):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from cachekit.caches.base import Cache, Split
 from cachekit.checks.faults import Fault, KeyPath
 from cachekit.checks.values import positive, within
 from cachekit.invalidation_settings import Rule
@@ -26,7 +27,7 @@ def of_invalidation(settings: Settings) -> Iterator[Fault]:
 def _of_rule(path: KeyPath, rule: Rule, settings: Settings) -> Iterator[Fault]:
     for name, stale in rule.clear.items():
         place = (*path, "clear", name)
-        cache = settings.caches.get(name)
+        cache = _named(settings, name)
         if cache is None:
             yield place, _unknown("cache", name, settings.caches)
             continue
@@ -34,6 +35,14 @@ def _of_rule(path: KeyPath, rule: Rule, settings: Settings) -> Iterator[Fault]:
             if kind not in cache.scopes:
                 known = ", ".join(sorted(cache.scopes)).replace("-", "_")
                 yield place, f"takes no {kind.replace('-', '_')}; it takes {known}"
+
+
+def _named(settings: Settings, name: str) -> Cache | None:
+    """Find a cache, or a part of one as `code/opcode`."""
+    cache = settings.caches.get(name.partition("/")[0])
+    if cache is None or "/" not in name:
+        return cache
+    return cache.parts().get(name.partition("/")[2]) if isinstance(cache, Split) else None
 
 
 def _of_names(

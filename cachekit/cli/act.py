@@ -42,7 +42,7 @@ _RUNS = 20
 def clear(options: Mapping[str, Any]) -> int:
     """Clear what the options say; return the exit code. Raises CachekitError."""
     scope = _scope(options)
-    settings, selection, conditions = _start(options)
+    settings, selection, conditions = start(options)
     return _act(plan_clear(settings, selection, scope, conditions), conditions, options)
 
 
@@ -53,21 +53,21 @@ def prime(options: Mapping[str, Any]) -> int:
         raise ConfigError(
             "--from: expected file:PATH, donor:CACHE-OR-RELEASE, command:CMD or path:DIR"
         )
-    settings, selection, conditions = _start(options)
+    settings, selection, conditions = start(options)
     return _act(plan_prime(settings, selection, kind, value, conditions), conditions, options)
 
 
 def status(options: Mapping[str, Any]) -> int:
     """Tell the state of what the options say; return the exit code. Raises CachekitError."""
     unused = {"force": False, "keep_going": True, "dry_run": False}
-    settings, selection, conditions = _start({**options, **unused})
+    settings, selection, conditions = start({**options, **unused})
     return _act(plan_status(settings, selection), conditions, {**options, **unused})
 
 
 def releases(options: Mapping[str, Any]) -> int:
     """List what caches hold of each release; return the exit code. Raises CachekitError."""
     unused = {"force": False, "keep_going": True, "dry_run": False}
-    settings, selection, conditions = _start({**options, **unused})
+    settings, selection, conditions = start({**options, **unused})
     plan = plan_releases(settings, selection)
     runs = [record.run for record in islice(records(conditions.state_dir), _RUNS)]
     of_runs = (run.get(key, "") for run in runs for key in ("release", "previous"))
@@ -90,7 +90,8 @@ def look(settings: Settings, nodes: Sequence[str], groups: Sequence[str]) -> Act
     return execute(plan, _conditions(settings, _LOOK_SECONDS), limits=limits, stop=Stop(None))
 
 
-def _start(options: Mapping[str, Any]) -> tuple[Settings, Selection, Conditions]:
+def start(options: Mapping[str, Any]) -> tuple[Settings, Selection, Conditions]:
+    """Read what all actions on caches share of the options. Raises ConfigError."""
     if options["deadline"] <= 0:
         raise ConfigError("--deadline: expected a time greater than 0")
     settings = choices.settings_from_file(options["settings_path"], os.environ)
@@ -143,24 +144,25 @@ def _act(
             if options["dry_run"]:
                 output.finish(_rendered(looked, options, looked.exit_code))
                 return looked.exit_code
-            _ask(looked)
-        listener = _unheard if options["quiet"] else _log
+            ask(actions.render(looked), "clear this?")
+        listener = _unheard if options["quiet"] else log
         report = read(execute(plan, conditions, limits=limits, stop=stop, listener=listener))
         code = caught[0] if caught and report.ended_early else report.exit_code
         output.finish(_rendered(report, options, code))
     return code
 
 
-def _ask(looked: ActionReport) -> None:
+def ask(plan: str, question: str) -> None:
     """Show what would go, and go on only with a yes. Raises ConfigError."""
-    click.echo(actions.render(looked), err=True)
+    click.echo(plan, err=True)
     if not sys.stdin.isatty():
         raise ConfigError("nothing was cleared: no terminal to ask on; --yes clears without asking")
-    if not click.confirm("clear this?", err=True):
+    if not click.confirm(question, err=True):
         raise ConfigError("nothing was cleared: the answer was no")
 
 
-def _log(step: StepResult) -> None:
+def log(step: StepResult) -> None:
+    """Tell the end of one step."""
     click.echo(actions.line(step), err=True)
 
 

@@ -1,0 +1,35 @@
+"""Changes between two revisions of a git repository."""
+
+import os
+from pathlib import Path
+
+from cachekit.deadline import Deadline
+from cachekit.errors import ConfigError, SourceError
+from cachekit.invalidation.changes import FileChange, name_status
+from cachekit.transports.local import Local
+
+
+def between_revisions(old: str, new: str, repository: Path, deadline: Deadline) -> list[FileChange]:
+    """List what differs, by paths from the top of the repository.
+
+    Raises ConfigError, SourceError and CommandError.
+    """
+    for revision in (old, new):
+        if not revision or revision.startswith("-"):
+            raise ConfigError(f"{revision!r} is no revision; is a variable not set?")
+    done = Local("").run(_argv(old, new, repository), deadline=deadline)
+    if done.status:
+        said = os.fsdecode(done.stderr).strip().splitlines()
+        raise SourceError(
+            f"git diff {old} {new} in {repository}",
+            f"{said[0] if said else f'exit status {done.status}'}; both must be revisions there (a"
+            " shallow clone lacks old ones: fetch more), or both directories or manifests",
+        )
+    return list(name_status(os.fsdecode(done.stdout).split("\0")[:-1]))
+
+
+def _argv(old: str, new: str, repository: Path) -> list[str]:
+    # What users set in their git configuration must not change what is listed.
+    plain = ["--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty"]
+    diff = ["diff", "--name-status", "-z", "--no-relative", *plain, old, new, "--"]
+    return ["git", "-C", str(repository), *diff]

@@ -1,0 +1,291 @@
+"""Plans and runs of invalidation, each line with the files and rules that caused it."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cachekit.caches.base import Change
+from cachekit.chunks import Chunk, ChunksReport
+from cachekit.documents import VERSION, action_document, plain, warm_document
+from cachekit.invalidation.assets import AssetFinding, Keeping
+from cachekit.invalidation.causes import Causes
+from cachekit.invalidation.plan import InvalidationPlan
+from cachekit.invalidation.run import InvalidationReport
+from cachekit.model import shown
+from cachekit.outcomes import ActionReport, StepOutcome
+from cachekit.quantities import format_seconds, format_share
+from cachekit.reports.table import table
+from cachekit.results import Outcome, WarmReport
+from cachekit.runs import RunOutcome
+
+_CAUSES = 3
+_FAILURES = 5
+_THEN = {
+    "rebuild": "everything is cleared, and the lists are warmed",
+    "ignore": "ignored, as `unmatched: ignore` says",
+    "fail": "nothing is done, as `unmatched: fail` says; write a rule for it",
+}
+
+_BELOW = "look for yourself at what is not proven or below its target above"
+_NEXT = {
+    RunOutcome.DONE: "nothing; what the changes made stale is cleared, and warm again",
+    RunOutcome.SKIPPED: _BELOW,
+    RunOutcome.DEGRADED: _BELOW,
+    RunOutcome.UNKNOWN: _BELOW,
+    RunOutcome.FAILED: "mend what is named above and run the same command again",
+}
+
+
+def render_plan(report: InvalidationReport) -> str:
+    """Write for people what would be done, and why."""
+    return _text(_plan_lines(report))
+
+
+def render(report: InvalidationReport) -> str:
+    """Write for people what was done."""
+    return _text(_run_lines(report))
+
+
+def render_json(report: InvalidationReport, exit_code: int, *, dry_run: bool) -> str:
+    """Write plan and run as one JSON document; docs/invalidation.md has its shape."""
+    document = {
+        "version": VERSION,
+        "command": "invalidate --dry-run" if dry_run else "invalidate",
+        "site": report.plan.site,
+        "outcome": report.outcome.value,
+        "exit_code": int(exit_code),
+        "elapsed": round(report.elapsed, 6),
+        "ended_early": report.ended_early,
+        "problem": report.problem,
+        "plan": _plan(report.plan),
+        "assets": [_asset(each) for each in report.assets],
+        "clears": [action_document(each, each.exit_code) for each in report.clears],
+        "warm": warm_document(report.warm) if report.warm else None,
+        "chunks": [_chunk(each) for each in report.chunks.chunks] if report.chunks else [],
+        "left": report.chunks.left if report.chunks else 0,
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _text(lines: Iterator[str]) -> str:
+    return "\n".join(map(shown, lines)) + "\n"
+
+
+def _plan_lines(report: InvalidationReport) -> Iterator[str]:
+    plan = report.plan
+    is_good = report.outcome is RunOutcome.DONE
+    yield f"{'PLAN' if is_good else report.outcome.upper()}  invalidate {plan.site}"
+    yield _sum(plan)
+    yield from _explained("clear", [(f"{e.cache}: {e.scope}", c) for e, c in plan.clears.items()])
+    yield from _explained("warm", list(plan.warms.items()))
+    yield from _within(plan)
+    yield from _merges(plan)
+    yield from _unmatched(plan)
+    yield from _assets(report)
+    yield from (f"note: {note}" for note in plan.notes)
+    yield ""
+    yield "nothing was changed"
+
+
+def _run_lines(report: InvalidationReport) -> Iterator[str]:
+    plan = report.plan
+    yield f"{report.outcome.upper()}  invalidate {plan.site}"
+    yield f"{_sum(plan)}, in {format_seconds(report.elapsed)}"
+    if report.ended_early:
+        yield f"ENDED EARLY: {report.ended_early}"
+    yield from _clears(report.clears)
+    if report.warm:
+        yield ""
+        yield f"warmed at once: {_warmed(report.warm)}"
+        yield from _failures(report.warm)
+    if report.chunks:
+        yield from _chunks(report.chunks)
+    yield from _merges(plan)
+    yield from _unmatched(plan)
+    yield from _assets(report)
+    yield from (f"note: {note}" for note in plan.notes)
+    yield ""
+    yield f"next: {_next(report)}"
+
+
+def _sum(plan: InvalidationPlan) -> str:
+    ignored = f", {len(plan.ignored):,} ignored by a rule" if plan.ignored else ""
+    return (
+        f"{_plural(plan.changes, 'changed file')}{ignored}: {_plural(len(plan.clears), 'scope')}"
+        f" to clear, {_plural(len(plan.warms), 'URL')} to warm"
+    )
+
+
+def _explained(title: str, lines: Sequence[tuple[str, Causes]]) -> Iterator[str]:
+    if lines:
+        yield ""
+        yield f"{title}:"
+    for line, causes in lines:
+        yield f"  {line}"
+        yield from (f"      {cause}" for cause in causes[:_CAUSES])
+        if len(causes) > _CAUSES:
+            yield f"      and {len(causes) - _CAUSES:,} more"
+
+
+def _within(plan: InvalidationPlan) -> Iterator[str]:
+    if plan.within is not None:
+        yield f"  of {', '.join(plan.lists)}: {', '.join(map(str, plan.within))}"
+
+
+def _merges(plan: InvalidationPlan) -> Iterator[str]:
+    if plan.merges:
+        yield ""
+        yield "merged:"
+    for merge in plan.merges:
+        yield (
+            f"  {merge.into.cache}: {merge.urls:,} URLs, more than merge_above {merge.limit:,},"
+            f" became {merge.into.scope}"
+        )
+
+
+def _unmatched(plan: InvalidationPlan) -> Iterator[str]:
+    if plan.unmatched:
+        yield ""
+        yield f"no rule matches: {_THEN[plan.then]}"
+        yield from (f"  {change}" for change in plan.unmatched)
+
+
+def _assets(report: InvalidationReport) -> Iterator[str]:
+    told = [each for each in report.assets if each.keeping is not Keeping.SHORT]
+    if not told:
+        return
+    yield ""
+    yield "changed assets need changed URLs; browsers may keep the old bytes of:"
+    for each in told:
+        yield f"  {each.url}"
+        unknown = "not known, " if each.keeping is Keeping.UNKNOWN else ""
+        yield f"      {unknown}{each.found}; {each.cause}"
+
+
+def _clears(clears: Sequence[ActionReport]) -> Iterator[str]:
+    rows = [
+        (
+            step.cache,
+            clear.what if len(clear.what) <= 60 else f"{clear.what[:59]}…",
+            step.place,
+            *_counts(step.found),
+            format_seconds(step.elapsed),
+            step.outcome,
+        )
+        for clear in clears
+        for step in clear.steps
+    ]
+    if rows:
+        yield ""
+        yield from table(("cache", "scope", "at", "removed", "left", "time", ""), rows)
+    for clear in clears:
+        for step in clear.steps:
+            if step.reason:
+                yield f"  {step.cache} at {step.place}: {step.reason}"
+
+
+def _counts(found: object) -> tuple[str, str]:
+    if not isinstance(found, Change):
+        return "-", "-"
+    return tuple("?" if n is None else f"{n:,}" for n in (found.removed, found.left))  # type: ignore[return-value]
+
+
+def _warmed(report: WarmReport) -> str:
+    share = report.total.verify.hit_share
+    hits = f", {format_share(share)} hits" if share is not None else ""
+    return (
+        f"{_plural(report.urls, 'URL')}, {report.total.ok:,} of {_plural(report.targets, 'target')}"
+        f" ok{hits}, {format_seconds(report.elapsed)}, {report.outcome}"
+    )
+
+
+def _failures(report: WarmReport) -> Iterator[str]:
+    if report.outcome is Outcome.GO:
+        return
+    for check in report.checks:
+        if check.outcome is not Outcome.GO:
+            yield f"  {check.outcome} {check.name}: {check.found}; wanted {check.wanted}"
+    for each in report.failures[:_FAILURES]:
+        yield f"  {each.node} {each.url}: {', '.join(each.reasons)} {each.detail}".rstrip()
+
+
+def _chunks(report: ChunksReport) -> Iterator[str]:
+    yield ""
+    yield f"cleared and warmed in {_plural(len(report.chunks), 'chunk')}:"
+    for number, chunk in enumerate(report.chunks, 1):
+        yield f"  {number}  {_chunk_line(chunk)}"
+        for clear in chunk.clears:
+            for step in clear.steps:
+                if step.outcome is not StepOutcome.DONE:
+                    yield f"     {step.cache} at {step.place}: {step.outcome}, {step.reason}"
+        if chunk.warm:
+            yield from (f"   {line}" for line in _failures(chunk.warm))
+    if report.left:
+        yield f"  {_plural(report.left, 'URL')} not reached: neither cleared nor cold"
+
+
+def _chunk_line(chunk: Chunk) -> str:
+    cuts = "".join(f"; left out: {count:,} x {why}" for why, count in chunk.cuts.items())
+    if chunk.warm is None:
+        return f"{_plural(len(chunk.urls), 'URL')}: {chunk.problem or 'cleared'}{cuts}"
+    return f"{_warmed(chunk.warm)}{cuts}"
+
+
+def _next(report: InvalidationReport) -> str:
+    if report.problem:
+        return f"{report.problem}; mend it and run the same command again"
+    if report.plan.is_refused:
+        return "write rules for the files that none matches, or `ignore: true` for them"
+    if report.outcome is RunOutcome.FAILED and report.of_work is not RunOutcome.FAILED:
+        return "give the changed assets new URLs (a hash in the name), and deploy the pages anew"
+    if report.outcome is RunOutcome.DONE and not report.plan.changes:
+        return "nothing; no file has changed"
+    return _NEXT[report.outcome]
+
+
+def _plan(plan: InvalidationPlan) -> dict[str, Any]:
+    return {
+        "changes": plan.changes,
+        "clear": [
+            {"cache": e.cache, "kind": e.kind.value, "value": e.value, "causes": _causes(causes)}
+            for e, causes in plan.clears.items()
+        ],
+        "warm": [{"url": url, "causes": _causes(causes)} for url, causes in plan.warms.items()],
+        "lists": list(plan.lists) if plan.within is not None else [],
+        "within": [str(scope) for scope in plan.within or ()],
+        "merged": [
+            {"cache": m.into.cache, "urls": m.urls, "limit": m.limit, "into": str(m.into.scope)}
+            for m in plan.merges
+        ],
+        "ignored": plain(plan.ignored),
+        "unmatched": plain(plan.unmatched),
+        "then": plan.then,
+        "notes": list(plan.notes),
+    }
+
+
+def _causes(causes: Causes) -> list[dict[str, str]]:
+    return [
+        {"path": cause.change.path, "change": cause.change.kind.value, "rule": cause.rule}
+        for cause in causes
+    ]
+
+
+def _asset(finding: AssetFinding) -> dict[str, Any]:
+    (cause,) = _causes((finding.cause,))
+    return {"url": finding.url, "browsers": finding.keeping.value, "found": finding.found, **cause}
+
+
+def _chunk(chunk: Chunk) -> dict[str, Any]:
+    return {
+        "urls": list(chunk.urls),
+        "outcome": chunk.outcome.value,
+        "problem": chunk.problem,
+        "cuts": dict(chunk.cuts),
+        "clears": [action_document(each, each.exit_code) for each in chunk.clears],
+        "warm": warm_document(chunk.warm) if chunk.warm else None,
+    }
+
+
+def _plural(count: int, one: str) -> str:
+    return f"{count:,} {one if count == 1 else one + 's'}"
