@@ -9,7 +9,8 @@ INSTALL := tests/install_debian.sh
 SERVERS := nginx=nginx-light varnishd=varnish curl=curl memcached=memcached php=php-cli \
 	php-memcached=php-memcached php-fpm8.2=php-fpm php-apcu=php-apcu redis-server=redis-server \
 	sshd=openssh-server ssh=openssh-client varnish-modules=varnish-modules \
-	ip=iproute2 unshare=util-linux nsenter=util-linux haproxy=haproxy chromium=chromium
+	ip=iproute2 unshare=util-linux nsenter=util-linux haproxy=haproxy chromium=chromium \
+	systemd-analyze=systemd crontab=cron
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench clean
