@@ -35,6 +35,16 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
+def parse_codes(written: object) -> frozenset[int]:
+    """Read exit codes as `1,3`; none of a text that is empty. Raises ValueError."""
+    if isinstance(written, frozenset):
+        return written
+    words = str(written).replace(",", " ").split()
+    if not all(word.isdecimal() and 0 < int(word) < 256 for word in words):
+        raise ValueError("expected exit codes such as 1,3")
+    return frozenset(map(int, words))
+
+
 class CachekitError(Exception):
     """Base of everything that is reported as a message instead of a traceback."""
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from cachekit.cli import choices
-from cachekit.cli.output import report_to
+from cachekit.cli import choices, overlap
+from cachekit.cli.ci import publish
+from cachekit.cli.output import Report, report_to
 from cachekit.cli.progress import failures_as_they_come, progress
 from cachekit.cli.run import signals
 from cachekit.context import detect
@@ -19,9 +20,9 @@ from cachekit.deploy.compile import compile_plan
 from cachekit.deploy.runner import run_plan
 from cachekit.deploy.survey import survey
 from cachekit.deploy.work import DeployPlan
-from cachekit.errors import JournalError
+from cachekit.errors import ExitCode, JournalError, LockedError
 from cachekit.events import Event, Listener, StepEnded, StepStarted
-from cachekit.reports import runs
+from cachekit.reports import runs, skipped
 from cachekit.runs import RunReport
 from cachekit.settings import Settings
 from cachekit.warming.stop import Stop
@@ -33,15 +34,30 @@ def run(options: Mapping[str, Any]) -> int:
         return look(options)
     settings = choices.settings_from_file(options["settings_path"], os.environ)
     state_dir = _state_dir(settings, options)
+    overlap.refuse_if_held(options, state_dir, settings.site)
     record = None
     if options["resume"]:
         record = journal.resumable(
             state_dir, settings.site, options["plan"], options["release"] or ""
         )
     plan = _plan(settings, options, record)
+    with report_to(options["output"]) as output:
+        last_good = journal.last_good(state_dir, settings.site, plan.name, plan.facts["release"])
+        if reason := overlap.why_fresh(options, last_good):
+            return _skip(plan, reason, options, output)
+        return _run(plan, state_dir, record, options, output)
+
+
+def _run(
+    plan: DeployPlan,
+    state_dir: Path,
+    record: journal.Record | None,
+    options: Mapping[str, Any],
+    output: Report,
+) -> int:
     stop = Stop(options["deadline"] or plan.seconds)
-    with report_to(options["output"]) as output, _listening(options) as listeners:
-        with signals(stop) as caught:
+    with _listening(options) as listeners, signals(stop) as caught:
+        try:
             report = run_plan(
                 plan,
                 state_dir,
@@ -49,11 +65,24 @@ def run(options: Mapping[str, Any]) -> int:
                 resume=record,
                 listeners=listeners,
                 force=options["force"],
+                patience=overlap.patience(options, options["deadline"] or plan.seconds),
             )
-        if caught and report.ended_early:
-            report = replace(report, exit_code=caught[0])
-        output.finish(_rendered(report, options))
+        except LockedError as error:
+            if caught:  # it was told to end while it waited
+                return caught[0]
+            if options["if_locked"] != "skip":
+                raise
+            return _skip(plan, str(error), options, output)
+    if caught and report.ended_early:
+        report = replace(report, exit_code=caught[0])
+    output.finish(_rendered(report, options))
+    publish(report, options, os.environ)
     return report.exit_code
+
+
+def _skip(plan: DeployPlan, reason: str, options: Mapping[str, Any], output: Report) -> int:
+    output.finish(skipped.render("run", plan.settings.site, reason, options["output_format"]))
+    return ExitCode.OK
 
 
 def look(options: Mapping[str, Any]) -> int:
@@ -103,7 +132,10 @@ def _plan(
 
 def _facts(settings: Settings, options: Mapping[str, Any]) -> dict[str, str]:
     """Give what is known of the deploy: options go over settings, those over what is found."""
-    found = detect(os.environ, Path()).facts()
+    context = detect(os.environ, Path())
+    for each in context.notes:
+        click.echo(f"cachekit: {each}", err=True)
+    found = context.facts()
     release = options["release"] or settings.release
     previous = options["previous"] or settings.previous
     # The previous release that was found belongs to the release that was found.
@@ -144,5 +176,9 @@ def _log(event: Event) -> None:
 
 
 def _rendered(report: RunReport, options: Mapping[str, Any]) -> str:
+    if options["output_format"] == "junit":
+        from cachekit.reports import junit
+
+        return junit.render_run(report)
     json = options["output_format"] == "json"
     return runs.render_json(report) if json else runs.render(report)

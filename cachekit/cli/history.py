@@ -30,7 +30,13 @@ def history(**options: Any) -> int:
 
 @click.command()
 @click.argument("run", default="last")
-@_format_option
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["text", "json", "junit"]),
+    default="text",
+    show_default=True,
+)
 @click.option("--output", type=PATH, help="Write the report here, all or nothing.")
 @_state_dir_option
 @settings_option

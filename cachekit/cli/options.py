@@ -2,10 +2,13 @@
 
 import importlib
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
+
+from cachekit.errors import CachekitError, ExitCode
 
 
 class Written(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
@@ -120,6 +123,36 @@ def overlap_options(command: Callable[..., int]) -> Callable[..., int]:
     for option in reversed(_OVERLAP_OPTIONS):
         command = option(command)
     return command
+
+
+_soft_fail = click.option(
+    "--soft-fail",
+    is_flag=False,
+    flag_value="1,3,75",
+    default="",
+    type=Written("codes", "cachekit.errors:parse_codes"),
+    help="Exit 0 in place of these codes; without any: 1,3,75. The report is as ever.",
+)
+
+
+def soft_fail_option(command: Callable[..., int]) -> Callable[..., int]:
+    """Add --soft-fail, and let it turn chosen exit codes into 0, with a word about it."""
+
+    @wraps(command)
+    def run(*, soft_fail: frozenset[int], **options: Any) -> int:
+        try:
+            code = command(**options)
+        except CachekitError as error:
+            if error.exit_code not in soft_fail:
+                raise
+            click.echo(f"cachekit: {error}", err=True)
+            code = error.exit_code
+        if code not in soft_fail:
+            return code
+        click.echo(f"cachekit: --soft-fail: exit code 0 in place of {int(code)}", err=True)
+        return ExitCode.OK
+
+    return _soft_fail(run)
 
 
 force_option = click.option(

@@ -4,7 +4,15 @@ from typing import Any
 
 import click
 
-from cachekit.cli.options import PATH, Written, force_option, settings_option
+from cachekit.cli.options import (
+    PATH,
+    Written,
+    ci_options,
+    force_option,
+    overlap_options,
+    settings_option,
+    soft_fail_option,
+)
 
 _SECONDS = Written("duration", "cachekit.quantities:parse_seconds")
 _EXIT_CODES = (
@@ -23,7 +31,7 @@ _EXIT_CODES = (
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(["text", "json"]),
+    type=click.Choice(["text", "json", "junit"]),
     default="text",
     show_default=True,
 )
@@ -31,6 +39,9 @@ _EXIT_CODES = (
 @click.option("--state-dir", type=PATH, help="Where runs and locks are kept.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 @click.option("--verbose", "-v", is_flag=True, help="Name each failed target as it comes.")
+@overlap_options
+@ci_options
+@soft_fail_option
 @force_option
 @settings_option
 def run(**options: Any) -> int:

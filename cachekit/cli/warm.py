@@ -12,6 +12,7 @@ from cachekit.cli.options import (
     node_option,
     overlap_options,
     settings_option,
+    soft_fail_option,
 )
 
 _CONCURRENCY = Written("N|auto", "cachekit.settings:parse_concurrency")
@@ -52,7 +53,7 @@ _EXIT_CODES = (
     "--retries", type=click.IntRange(0, 10), help="After connect errors, 429, 502-504 [2]."
 )
 @click.option("--max-error-rate", type=_SHARE, help="Abandon a node above this [50%].")
-@click.option("--budget", type=_SECONDS, help="Deadline of the whole run.")
+@click.option("--budget", "--deadline", type=_SECONDS, help="Deadline of the whole run.")
 @click.option("--follow/--no-follow", default=None, help="Follow redirects within the site.")
 @click.option("--verify", type=_VERIFY, help="Which targets must prove to be hits [all].")
 @click.option("--min-ok", type=_SHARE, help="Gate: share of targets that must be ok [100%].")
@@ -93,6 +94,7 @@ _EXIT_CODES = (
 @click.option("--verbose", "-v", is_flag=True, help="Name each failure as it comes.")
 @click.option("--dry-run", is_flag=True, help="Show what would be asked, and ask nothing.")
 @ci_options
+@soft_fail_option
 @settings_option
 def warm(**options: Any) -> int:
     """Ask every node for every URL, prove that they are warm, and judge.

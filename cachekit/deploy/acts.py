@@ -199,7 +199,7 @@ def _command(work: CommandWork, doing: Doing) -> Done:
         done = transport_to(node).run(["env", *told, *words], deadline=deadline)
         said = _last_line(done.stderr if done.status else done.stdout or done.stderr)
         if done.status:
-            raise CachekitError(f"{words[0]} ended with status {done.status}: {said}")
+            raise CachekitError(f"{words[0]} ended with status {done.status}{said and ': '}{said}")
         return f"status 0{f': {said}' if said else ''}"
 
     if work.here:

@@ -146,6 +146,16 @@ def resumable(state_dir: Path, site: str, plan: str, release: str) -> Record:
     )
 
 
+def last_good(state_dir: Path, site: str, plan: str, release: str) -> float | None:
+    """Tell when the last run of a plan for this release began that was done in full."""
+    for record in records(state_dir):
+        run, finished = record.run, record.finished
+        if (run["site"], run["plan"], run["release"]) == (site, plan, release):
+            done = finished is not None and finished["exit_code"] == 0
+            return run["started"] if done else None
+    return None
+
+
 def records(state_dir: Path) -> Iterator[Record]:
     """Read all runs, the newest first."""
     folder = _folder(state_dir)

@@ -26,7 +26,7 @@ NOT_STARTED = "not started: "
 _GOOD = (RunOutcome.DONE, RunOutcome.DEGRADED, RunOutcome.SKIPPED)
 
 
-def run_plan(
+def run_plan(  # noqa: PLR0913 - how a plan may be run
     plan: DeployPlan,
     state_dir: Path,
     *,
@@ -34,12 +34,20 @@ def run_plan(
     resume: journals.Record | None = None,
     listeners: Sequence[Listener] = (),
     force: bool = False,
+    patience: float = 0.0,
 ) -> RunReport:
     """Do what a plan says; what goes wrong with its steps is in the report.
 
-    `resume` is the record of an earlier part. Raises LockedError, JournalError.
+    `resume` is the record of an earlier part. Waits `patience` seconds for another run of the site.
+    Raises LockedError, JournalError.
     """
-    with locked_one(state_dir, f"a plan of {plan.settings.site}", "run"):
+    with locked_one(
+        state_dir,
+        f"a plan of {plan.settings.site}",
+        "run",
+        patience=patience,
+        stopped=lambda: bool(stop.reason),
+    ):
         if resume is None:
             journal, record = journals.start(state_dir, _facts(plan))
         else:
