@@ -68,6 +68,17 @@ warm:
     min_ok: {{go: 100%, floor: 98%}}
     # min_hit: 95%        # the share that must come out of the cache when asked again
     # max_p95: 500ms
+
+# What `cachekit run deploy` does, step by step; `cachekit plan deploy` shows it beforehand.
+# plans:
+#   deploy:
+#     - clear: [views, code]
+#     - clear: pages
+#     - warm: top
+#   nightly:
+#     schedule: "0 4 * * *"     # `cachekit schedule render` makes units of it
+#     steps:
+#       - warm: all
 """
 
 _WARM_LIST = """\

@@ -1,6 +1,5 @@
 """Settings files: what they may say, and how every fault in them is told."""
 
-import json
 import os
 import re
 import subprocess
@@ -8,58 +7,24 @@ import sys
 import time
 from collections.abc import Callable
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-import yaml
 
 from cachekit import config
 from cachekit.config.yaml_text import parse
 from cachekit.errors import ConfigError
 from cachekit.model import Address, Expect, Variant
-from cachekit.settings import Settings
 from cachekit.sources.access_log import AccessLog
 from cachekit.sources.sitemap import Sitemap
 from cachekit.sources.table import Table
 from cachekit.sources.url_list import ListedUrl, UrlFile, Urls
 from cachekit.thresholds import MaxTime, MinShare
+from tests.unit.conftest import SITE, Faults, Load, for_editors
 
-SITE = "site: https://shop.example\n"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
-
-Load = Callable[..., Settings]
-
-
-@pytest.fixture
-def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
-    """Load settings from text, as ./cachekit.yaml."""
-    monkeypatch.chdir(tmp_path)
-
-    def load_text(text: str, **environ: str) -> Settings:
-        Path("cachekit.yaml").write_text(text, encoding="utf-8")
-        return config.load(Path("cachekit.yaml"), environ)
-
-    return load_text
-
-
-@pytest.fixture
-def faults(load: Load) -> Callable[..., list[str]]:
-    """List the messages that a settings file earns."""
-
-    def faults_of(text: str, **environ: str) -> list[str]:
-        try:
-            load(text, **environ)
-        except ConfigError as error:
-            return [str(problem) for problem in error.problems]
-        return []
-
-    return faults_of
-
-
-Faults = Callable[..., list[str]]
 
 
 class TestForms:
@@ -574,30 +539,15 @@ def _examples() -> list[str]:
     return re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
 
 
-def _for_editors(text: str) -> Any:
-    return json.loads(json.dumps(yaml.safe_load(text)))
-
-
-@cache
-def _schema() -> Any:
-    schema = config.json_schema()
-    jsonschema.Draft202012Validator.check_schema(schema)
-    return schema
-
-
 class TestSchema:
-    @pytest.fixture
-    def schema(self) -> Any:
-        return _schema()
-
     @pytest.mark.parametrize("text", _examples())
     def test_examples_of_the_documentation(self, load: Load, schema: Any, text: str) -> None:
         load(text)
-        jsonschema.validate(_for_editors(text), schema)
+        jsonschema.validate(for_editors(text), schema)
 
     def test_the_starter_file(self, schema: Any, tmp_path: Path) -> None:
         path, _ = config.write_starter(tmp_path / "cachekit.yaml", "https://shop.example")
-        jsonschema.validate(_for_editors(path.read_text()), schema)
+        jsonschema.validate(for_editors(path.read_text()), schema)
 
     @pytest.mark.parametrize(
         "text",
@@ -619,7 +569,7 @@ class TestSchema:
     def test_faults_that_editors_show(self, faults: Faults, schema: Any, text: str) -> None:
         assert faults(SITE + text)
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(_for_editors(SITE + text), schema)
+            jsonschema.validate(for_editors(SITE + text), schema)
 
     @pytest.mark.parametrize(
         "text",
@@ -631,7 +581,7 @@ class TestSchema:
     )
     def test_what_the_loader_accepts(self, load: Load, schema: Any, text: str) -> None:
         load(SITE + text)
-        jsonschema.validate(_for_editors(SITE + text), schema)
+        jsonschema.validate(for_editors(SITE + text), schema)
 
     def test_defaults_fit_their_own_description(self, schema: Any) -> None:
         warm = schema["$defs"]["WarmSettings"]["properties"]
@@ -659,11 +609,12 @@ class TestStarter:
     def test_its_comments_are_settings_too(self, load: Load, tmp_path: Path) -> None:
         path, _ = config.write_starter(tmp_path / "c.yaml", "https://x.example")
         lines = path.read_text().splitlines()
-        uncommented = [re.sub(r"^( *)# ( *[a-z][\w-]*:)", r"\1\2", line) for line in lines]
+        uncommented = [re.sub(r"^( *)# ( *(- |[a-z][\w-]*:))", r"\1\2", line) for line in lines]
         settings = load("\n".join(uncommented), RELEASE="r2")
         assert list(settings.nodes) == ["web1", "web2", "web3", "web4", "web5"]
         assert list(settings.caches) == ["views", "code", "objects", "sessions", "pages"]
         assert list(settings.warmlists) == ["top", "all", "hot"]
+        assert list(settings.plans) == ["deploy", "nightly"]
         assert settings.warm.gate.max_p95 == MaxTime(go=0.5, floor=0.5)
 
     @pytest.mark.parametrize("existing", ["cachekit.yaml", "warmlists/top.txt"])
