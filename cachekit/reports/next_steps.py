@@ -1,6 +1,6 @@
 """What to do next, after a run of the warmer or of a plan."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 from cachekit.golive.base import Standing
 from cachekit.results import Outcome, ReasonCount, WarmReport
@@ -36,12 +36,13 @@ def after_run(report: RunReport) -> tuple[str, ...]:
 
 def _after_run(report: RunReport) -> Iterator[str]:
     yield from _of_nodes(report.nodes)
+    known = {node.reason for node in report.nodes}
     failed = [step for step in report.steps if step.outcome is RunOutcome.FAILED]
-    yield from _of_steps(failed, "mend what failed in")
+    yield from _of_steps(failed, "mend what failed in", known)
     if report.ended_early or failed:
         yield "run the same command again with --resume: what is done is not done again"
     unproven = [step for step in report.steps if step.outcome is RunOutcome.UNKNOWN]
-    yield from _of_steps(unproven, "look for yourself; nothing proves that all took effect in")
+    yield from _of_steps(unproven, "look for yourself at what nothing proves:")
     below = [step for step in report.steps if step.outcome is RunOutcome.DEGRADED]
     yield from _of_steps(below, "decide; above the floor but below the target in")
 
@@ -49,7 +50,7 @@ def _after_run(report: RunReport) -> Iterator[str]:
 def _of_nodes(nodes: Sequence[NodeReport]) -> Iterator[str]:
     for standing, advice in (
         (Standing.UNKNOWN, "look for yourself whether visitors reach"),
-        (Standing.OUT, "visitors do not reach"),
+        (Standing.OUT, "no visitor reaches"),
     ):
         such = [node for node in nodes if node.standing is standing]
         for node in such[:_NAMED]:
@@ -58,11 +59,12 @@ def _of_nodes(nodes: Sequence[NodeReport]) -> Iterator[str]:
             yield f"{advice} {more:,} more nodes; each is named below"
 
 
-def _of_steps(steps: Sequence[StepReport], advice: str) -> Iterator[str]:
+def _of_steps(
+    steps: Sequence[StepReport], advice: str, known: Container[str] = ()
+) -> Iterator[str]:
     for step in steps[:_NAMED]:
-        yield f"{advice} step {step.id} ({step.title})" + (
-            f": {step.reason}" if step.reason else ""
-        )
+        reason = "" if step.reason in known else step.reason
+        yield f"{advice} step {step.id} ({step.title})" + (f": {reason}" if reason else "")
     if (more := len(steps) - _NAMED) > 0:
         yield f"{advice} {more:,} more steps; each is named below"
 
