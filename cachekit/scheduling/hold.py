@@ -49,7 +49,7 @@ def hold(state_dir: Path, site: str, *, seconds: float | None = None, reason: st
     made = Hold(holder=_who(), since=now, until=until, reason=reason)
     there = _read(path)
     if there is not None and not there.has_ended and there.holder != made.holder:
-        raise LockedError(f"{site} is {there} already; {_LIFT}")
+        raise LockedError(f"{site} is already {there}; {_LIFT}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")

@@ -213,3 +213,26 @@ def test_a_full_disk_is_an_error_with_advice(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="No space left on device"):
         full.flush()
     full.close()
+
+
+def finished(state_dir: Path, outcome: str, **facts: Any) -> Journal:
+    record = started(state_dir, **facts)
+    record.finish(outcome)
+    record.close()
+    return record
+
+
+def test_the_last_good_run_is_of_the_same_kind_and_urls_and_went_well(tmp_path: Path) -> None:
+    def last() -> float | None:
+        return journal.last_good(tmp_path, "key", "digest")
+
+    assert last() is None
+    finished(tmp_path, "no-go")
+    finished(tmp_path, "degraded")
+    finished(tmp_path, "go", key="other")
+    finished(tmp_path, "go", digest="other")
+    started(tmp_path).close()
+    assert last() is None
+    good = finished(tmp_path, "go")
+    finished(tmp_path, "no-go")
+    assert last() == good.run["started"]

@@ -131,3 +131,35 @@ def test_a_place_that_cannot_be_written_is_an_error_with_advice(tmp_path: Path) 
         locked(tmp_path / "file", SITE, ["10.0.0.1"]),
     ):
         pass
+
+
+def test_a_lock_is_waited_for_until_its_holder_ends(tmp_path: Path) -> None:
+    with holder(tmp_path, "10.0.0.1") as process:
+
+        def stopped() -> bool:
+            """End the holder once somebody waits for it."""
+            process.kill()
+            return False
+
+        with locked(tmp_path, SITE, ["10.0.0.1", "10.0.0.2"], patience=60, stopped=stopped):
+            assert not free(tmp_path, "10.0.0.1")
+    assert free(tmp_path, "10.0.0.1", "10.0.0.2")
+
+
+def test_patience_ends_with_the_holder_named(tmp_path: Path) -> None:
+    with (
+        holder(tmp_path, "10.0.0.2") as process,
+        pytest.raises(LockedError, match=f"warmed by process {process.pid} since"),
+        locked(tmp_path, SITE, ["10.0.0.1", "10.0.0.2"], patience=0.3),
+    ):
+        pass
+    assert free(tmp_path, "10.0.0.1")
+
+
+def test_patience_ends_when_the_run_is_to_stop(tmp_path: Path) -> None:
+    with (
+        holder(tmp_path, "10.0.0.1"),
+        pytest.raises(LockedError),
+        locked(tmp_path, SITE, ["10.0.0.1"], patience=3600, stopped=lambda: True),
+    ):
+        pass
