@@ -141,7 +141,14 @@ def _facts(settings: Settings, options: Mapping[str, Any]) -> dict[str, str]:
     # The previous release that was found belongs to the release that was found.
     if not previous and release in ("", found["release"]):
         previous = found["previous"]
-    return {**found, "release": release or found["release"], "previous": previous}
+    backs = {plan.rollback for plan in settings.plans.values()}
+    back = options["rollback"] or options["plan"] in backs or found["rollback"]
+    return {
+        **found,
+        "release": release or found["release"],
+        "previous": previous,
+        "rollback": "true" if back else "",
+    }
 
 
 def _state_dir(settings: Settings, options: Mapping[str, Any]) -> Path:

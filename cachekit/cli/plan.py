@@ -31,6 +31,7 @@ def _look(name: str) -> click.Command:
     @click.command(name, help=f"Show all that a run of the plan {name} would do.")
     @click.option("--release", help="The release that would go live.")
     @click.option("--previous", help="The release that is live.")
+    @click.option("--rollback", is_flag=True, help="The release was live before.")
     @click.option(
         "--format",
         "output_format",

@@ -25,6 +25,11 @@ _EXIT_CODES = (
 @click.argument("plan")
 @click.option("--release", help="The release that goes live; default `release:`, then as found.")
 @click.option("--previous", help="The release that was live; default `previous:`, then as found.")
+@click.option(
+    "--rollback",
+    is_flag=True,
+    help="The release was live before: leave alone what is still warm for it.",
+)
 @click.option("--resume", is_flag=True, help="Continue the newest run of it that did not end well.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
 @click.option("--deadline", type=_SECONDS, help="For all of it; goes over that of the plan.")

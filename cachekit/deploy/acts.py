@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from cachekit.caches.base import Conditions
 from cachekit.deadline import Deadline, DeadlineError
 from cachekit.deploy.release_check import release_of
+from cachekit.deploy.rollback import Spared, is_rollback, spared
 from cachekit.deploy.texts import expanded
 from cachekit.deploy.turns import Turns
 from cachekit.deploy.work import (
@@ -116,9 +117,12 @@ def on_each(nodes: Sequence[Node], do: Callable[[Node], _T]) -> dict[str, _T | s
 
 
 def _caches(work: CacheWork, doing: Doing) -> Done:
-    limits = Limits(step_seconds=work.seconds)
     conditions = doing.conditions(work.seconds)
-    report = execute(work.plan, conditions, limits=limits, stop=doing.stop)
+    spare = spared(work.plan, conditions) if is_rollback(doing.facts) else Spared(plan=work.plan)
+    if not spare.plan.steps:
+        return Done(evidence=spare.kept)
+    limits = Limits(step_seconds=work.seconds)
+    report = execute(spare.plan, conditions, limits=limits, stop=doing.stop)
     steps = {(step.name, step.place): step for step in work.plan.steps}
     lost: dict[str, str] = {}
     for result in report.steps:
@@ -130,6 +134,7 @@ def _caches(work: CacheWork, doing: Doing) -> Done:
         outcome=RunOutcome(report.outcome.value),
         reason=_first_reason(report),
         lost=lost,
+        evidence=spare.kept,
         document=action_document(report, report.exit_code),
     )
 

@@ -10,6 +10,7 @@ from cachekit.deadline import Deadline, DeadlineError
 from cachekit.deploy import journal as journals
 from cachekit.deploy.acts import on_each
 from cachekit.deploy.release_check import release_of
+from cachekit.deploy.rollback import Spared, is_rollback, spared
 from cachekit.deploy.turns import standing
 from cachekit.deploy.work import (
     CacheWork,
@@ -103,9 +104,11 @@ class _Looking:
 
     def caches(self, work: CacheWork) -> Found:
         """Count what would go, as `cachekit plan clear` does."""
-        limits = Limits(step_seconds=LOOK_SECONDS)
-        report = survey_caches(work.plan, self._conditions(), limits=limits, stop=Stop(None))
-        lines, refusals = [f"note: {note}" for note in report.notes], []
+        limits, conditions = Limits(step_seconds=LOOK_SECONDS), self._conditions()
+        goes_back = is_rollback(self._plan.facts)
+        spare = spared(work.plan, conditions) if goes_back else Spared(plan=work.plan)
+        report = survey_caches(spare.plan, conditions, limits=limits, stop=Stop(None))
+        lines, refusals = [*spare.kept, *(f"note: {note}" for note in report.notes)], []
         for step in report.steps:
             if step.outcome is StepOutcome.FAILED:
                 refusals.append(f"{step.cache} at {step.place}: {step.reason}")
