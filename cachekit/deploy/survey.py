@@ -11,6 +11,7 @@ from cachekit.deploy import journal as journals
 from cachekit.deploy.acts import on_each
 from cachekit.deploy.release_check import release_of
 from cachekit.deploy.rollback import Spared, is_rollback, spared
+from cachekit.deploy.room import without_room
 from cachekit.deploy.turns import standing
 from cachekit.deploy.work import (
     CacheWork,
@@ -114,6 +115,7 @@ class _Looking:
                 refusals.append(f"{step.cache} at {step.place}: {step.reason}")
             else:
                 lines.append(f"{step.cache} at {step.place}: {_counted(step.found)}")
+        refusals += without_room(spare.plan, conditions)
         return lines, "; ".join(refusals), 0
 
     def warm(self, work: WarmWork) -> Found:
