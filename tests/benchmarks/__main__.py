@@ -29,6 +29,7 @@ NAMES = (
     "redis",
     "ssh_nodes",
     "varnish",
+    "benefit",
 )
 
 

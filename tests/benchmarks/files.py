@@ -80,12 +80,12 @@ def _fill(top: Path) -> None:
 def _round(bench: Bench, trees: Iterator[Path]) -> tuple[float, float, float, float]:
     """Give the seconds of rm, and cachekit's: of the exchange, from the call to it, in all."""
     top = next(trees)
-    bench._await_quiet()
+    bench.await_quiet()
     began = time.perf_counter()
     subprocess.run(["rm", "-rf", top], check=True)
     rm = time.perf_counter() - began
     top = next(trees)
-    bench._await_quiet()
+    bench.await_quiet()
     with ThreadPoolExecutor(1) as pool:
         exchanged = pool.submit(_await_another, top, top.stat().st_ino)
         began = time.perf_counter()

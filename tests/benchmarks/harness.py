@@ -127,15 +127,16 @@ class Bench:
 
         A run that was disturbed all the same is repeated, and the quietest one counts.
         """
-        self._await_quiet()
+        self.await_quiet()
         best = run(contestant, server)
         while best.is_disturbed and self.patience > 0:
             self.patience -= best.seconds
-            self._await_quiet()
+            self.await_quiet()
             best = min(best, run(contestant, server), key=lambda ran: ran.others)
         return best
 
-    def _await_quiet(self) -> None:
+    def await_quiet(self) -> None:
+        """Wait until nothing else is busy, as far as patience lasts."""
         while self.patience > 0:
             busy, began = _Busy(None), time.monotonic()
             time.sleep(_GLANCE_SECONDS)

@@ -57,7 +57,7 @@ class Stand:
 
     def rate(self, count: int, act: Callable[[], object]) -> float:
         """Time one job, once nothing else is busy."""
-        self.bench._await_quiet()
+        self.bench.await_quiet()
         began = time.perf_counter()
         act()
         return count / (time.perf_counter() - began)
@@ -142,12 +142,12 @@ def _longest_waits(stand: Stand) -> tuple[float, float]:
     """Let another client ask all the time: during a clear, and as long while keys are listed."""
     stand.fill("r41", OTHERS)
     stand.fill("r40", KEYS)
-    stand.bench._await_quiet()
+    stand.bench.await_quiet()
     began = time.perf_counter()
     longest = _longest_wait(stand.server, stand.clear)
     seconds = time.perf_counter() - began
     stand.fill("r40", KEYS)
-    stand.bench._await_quiet()
+    stand.bench.await_quiet()
 
     def scan() -> None:
         began = time.perf_counter()

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -49,11 +49,10 @@ class Cluster:
             "BALANCER": str(self.balancer.socket_path),
         }
 
-    def settle_in(self, folder: Path, releases: Iterable[str] = ("r2",)) -> None:
+    def settle_in(self, folder: Path, releases: Sequence[str] = ("r2",)) -> None:
         """Write the settings, the list of pages, and what memcached is primed with."""
         shutil.copy(SETTINGS, folder)
-        assets = map(application.asset, ("r1", *releases))
-        lines = [*application.pages(self.products), *assets]
+        lines = [*application.pages(self.products), *map(application.asset, ("r1", "r2"))]
         (folder / "pages.txt").write_text("".join(f"{line}\n" for line in lines))
         for release in releases:
             records = application.records(release, self.products)

@@ -4,8 +4,8 @@ import http.client
 import shutil
 import socket
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
@@ -158,6 +158,16 @@ class WebNode:
         with closing(self.memcached.client()) as memcached, self.redis.client() as redis:
             memcached.flush_all()
             redis.flushall()
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Have its Varnish crash, and come back empty in the end."""
+        self.varnish.kill()
+        try:
+            yield
+        finally:
+            self.varnish.stop()
+            self.varnish.start()
 
     def adm(self, *command: str) -> str:
         """Run a command by the varnishadm of its Varnish."""
