@@ -95,7 +95,7 @@ def test_a_file_of_another_tool_holds_the_site_while_it_is_there(tmp_path: Path)
 
 
 def test_a_place_that_cannot_be_written_is_an_error_with_advice() -> None:
-    with pytest.raises(JournalError, match=r"holds/.*cannot be written: .*; give the right --state"):
+    with pytest.raises(JournalError, match=r"cannot be written: .*; give the right --state-dir"):
         holds.hold(Path("/proc/nowhere"), SITE)
 
 
