@@ -80,7 +80,7 @@ def _of_clear(spot: Spot, step: ClearStep) -> Iterator[Fault]:
         try:
             Scope(kind, values)
         except ValueError as error:
-            yield (*spot.path, kind.name.lower()), _in_words_of_the_file(str(error))
+            yield (*spot.path, kind.name.lower()), _in_words_of_the_file(str(error), values)
     for kind, _ in scopes[1:]:
         first = scopes[0][0].name.lower()
         yield (
@@ -89,7 +89,10 @@ def _of_clear(spot: Spot, step: ClearStep) -> Iterator[Fault]:
         )
 
 
-def _in_words_of_the_file(message: str) -> str:
+def _in_words_of_the_file(message: str, values: Sequence[str]) -> str:
+    """Say what a scope says of options as the file has it, without the values."""
+    for value in filter(None, values):
+        message = message.replace(f" {value}", "", 1)
     return message.replace("--everything", "`everything: true`").replace("--", "")
 
 
