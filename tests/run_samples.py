@@ -111,7 +111,11 @@ def failed_roll() -> RunReport:
             reason=NO_GO, lost={"node2": NO_GO}, document=found.bad_node2,
         ),
         step(
-            "4", "purge the edge", "run", 0, 0, outcome=RunOutcome.SKIPPED, started=0.0,
+            "3", "roll", "roll", 8.3, 28.4, nodes=both, outcome=RunOutcome.FAILED,
+            reason="1 of 2 nodes failed", lost={"node2": NO_GO},
+        ),
+        step(
+            "4", "purge the edge", "run", 36.8, 0, outcome=RunOutcome.SKIPPED,
             reason="an earlier step failed",
         ),
     )  # fmt: skip

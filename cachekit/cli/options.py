@@ -97,6 +97,23 @@ _CI_OPTIONS = (
     ),
 )
 
+_REPORT_OPTIONS = (
+    click.option("--html", type=PATH, help="Write a report for people here, as one HTML file."),
+    click.option(
+        "--prometheus",
+        type=PATH,
+        help="Write metrics here, for node_exporter's textfile collector.",
+    ),
+)
+
+
+def report_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the files to be written beside the report; `cli.extras.write_extras` does it."""
+    for option in reversed(_REPORT_OPTIONS):
+        command = option(command)
+    return command
+
+
 _SECONDS = Written("duration", "cachekit.quantities:parse_seconds")
 _OVERLAP_OPTIONS = (
     click.option("--scheduled", is_flag=True, help="Do nothing while the site is held (exit 75)."),

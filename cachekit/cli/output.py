@@ -43,24 +43,25 @@ class Report:
         except OSError as error:
             raise _unwritten(self._place, error) from error
 
-    def finish(self, text: str) -> None:
+    def finish(self, text: str, *, or_to_stdout: bool = True) -> None:
         """Write the end. If that fails, raises OutputError once stdout has it instead."""
         try:
             self._file.write(text)
             self._file.flush()
             self._publish()
         except OSError as error:
-            sys.stdout.write(text)
+            if or_to_stdout:
+                sys.stdout.write(text)
             raise _unwritten(self._place, error) from error
 
 
 @contextmanager
-def report_to(path: Path | None) -> Iterator[Report]:
+def report_to(path: Path | None, option: str = "--output") -> Iterator[Report]:
     """Open stdout, or a file that appears complete or not at all. Raises ConfigError."""
     if path is None:
         yield Report("standard output", sys.stdout, sys.stdout.flush)
         return
-    place = f"--output {path}"
+    place = f"{option} {path}"
     try:
         # What is no regular file, such as a pipe or a device, must not become one.
         replaced = path.is_file() or not path.exists()

@@ -12,6 +12,7 @@ from typing import Any
 
 from cachekit.cli import choices, overlap
 from cachekit.cli.ci import publish
+from cachekit.cli.extras import refuse_unwritable, write_extras
 from cachekit.cli.output import Report, report_to
 from cachekit.cli.progress import failures_as_they_come, progress
 from cachekit.errors import ConfigError, ExitCode, LockedError
@@ -32,6 +33,7 @@ def run(options: Mapping[str, Any]) -> int:
     """Do what the options say; return the exit code. Raises CachekitError."""
     if options["dry_run"] and options["output_format"] == "junit":
         raise ConfigError("--format junit: a plan has none; --dry-run takes text and json")
+    refuse_unwritable(options)
     settings = choices.settings_of(options, os.environ)
     _refuse_blind_renewal(settings, options)
     state_dir = choices.state_dir_of(settings, os.environ)
@@ -98,6 +100,7 @@ def _warm(
         report = replace(report, exit_code=caught[0])
     output.finish(_rendered(report, options["output_format"]))
     publish(report, options, os.environ)
+    write_extras(report, options)
     return report.exit_code
 
 

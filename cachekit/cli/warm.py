@@ -11,6 +11,7 @@ from cachekit.cli.options import (
     group_option,
     node_option,
     overlap_options,
+    report_options,
     settings_option,
     soft_fail_option,
 )
@@ -89,6 +90,7 @@ _EXIT_CODES = (
     show_default=True,
 )
 @click.option("--output", type=PATH, help="Write the report here, all or nothing.")
+@report_options
 @click.option("--max-listed", type=click.IntRange(min=0), default=1000, show_default=True)
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 @click.option("--verbose", "-v", is_flag=True, help="Name each failure as it comes.")

@@ -37,14 +37,21 @@ def after_run(report: RunReport) -> tuple[str, ...]:
 def _after_run(report: RunReport) -> Iterator[str]:
     yield from _of_nodes(report.nodes)
     known = {node.reason for node in report.nodes}
-    failed = [step for step in report.steps if step.outcome is RunOutcome.FAILED]
+    failed = _such(report.steps, RunOutcome.FAILED)
     yield from _of_steps(failed, "mend what failed in", known)
     if report.ended_early or failed:
         yield "run the same command again with --resume: what is done is not done again"
-    unproven = [step for step in report.steps if step.outcome is RunOutcome.UNKNOWN]
+    unproven = _such(report.steps, RunOutcome.UNKNOWN)
     yield from _of_steps(unproven, "look for yourself at what nothing proves:")
-    below = [step for step in report.steps if step.outcome is RunOutcome.DEGRADED]
+    below = _such(report.steps, RunOutcome.DEGRADED)
     yield from _of_steps(below, "decide; above the floor but below the target in")
+
+
+def _such(steps: Sequence[StepReport], outcome: RunOutcome) -> list[StepReport]:
+    """Choose steps of an outcome; of a roll those within it, which say why."""
+    such = [step for step in steps if step.outcome is outcome]
+    within = [step.id for step in such if "/" in step.id]
+    return [step for step in such if not any(each.startswith(f"{step.id}/") for each in within)]
 
 
 def _of_nodes(nodes: Sequence[NodeReport]) -> Iterator[str]:

@@ -25,6 +25,7 @@ def as_run(report: WarmReport) -> RunReport:
         started=started,
         elapsed=report.elapsed,
         document=warm_document(report),
+        resumed=report.skipped > 0,
     )
     return RunReport(
         run=report.run,

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from cachekit.documents import action_report, warm_report
-from cachekit.outcomes import ActionReport
+from cachekit.reports.found import Found
 from cachekit.results import Check, NodeResult, Outcome, ReasonCount, TargetResult, WarmReport
-from cachekit.runs import NodeReport, RunReport, StepReport
+from cachekit.runs import NodeReport, RunReport
 
 _Item = TypeVar("_Item")
 _EXAMPLES = 3
@@ -25,16 +24,6 @@ class Listed(Generic[_Item]):
 def first(items: Sequence[_Item], most: int, *, more: int = 0) -> Listed[_Item]:
     """List so many at most; `more` were left out before."""
     return Listed(tuple(items[:most]), max(0, len(items) - most) + more)
-
-
-@dataclass(frozen=True)
-class Found:
-    """A step with the report that its document holds; `trouble` says why there is none."""
-
-    step: StepReport
-    warm: WarmReport | None = None
-    actions: ActionReport | None = None
-    trouble: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,19 +48,6 @@ class NodeRow:
     standing: NodeReport | None
     warmed: Warmed | None
     notes: tuple[str, ...]
-
-
-def found_by(step: StepReport) -> Found:
-    """Read what a step found from its document."""
-    document = step.document
-    try:
-        if document is not None and document.get("command") == "warm":
-            return Found(step, warm=warm_report(document))
-        if document is not None and "steps" in document:
-            return Found(step, actions=action_report(document))
-    except ValueError as error:
-        return Found(step, trouble=f"what it found cannot be read: {error}")
-    return Found(step)
 
 
 def warmed_nodes(found: Iterable[Found]) -> tuple[Warmed, ...]:
@@ -104,17 +80,21 @@ def _rows_of(
     name: str, standing: NodeReport | None, run: RunReport, warmed: Sequence[Warmed]
 ) -> Iterator[NodeRow]:
     mine: list[Warmed | None] = [each for each in warmed if each.node.name == name]
-    said = standing.reason if standing else ""
-    lost = [
-        f"step {step.id}: {step.lost[name]}"
-        for step in run.steps
-        if name in step.lost and step.lost[name] not in said
-    ]
-    notes = (*((said,) if said else ()), *lost)
+    notes = tuple(_notes(name, standing.reason if standing else "", run))
     for number, each in enumerate(mine or [None]):
         abandoned = (f"abandoned: {each.node.abandoned}",) if each and each.node.abandoned else ()
         here = (standing, (*notes, *abandoned)) if number == 0 else (None, abandoned)
         yield NodeRow(name, here[0], each, here[1])
+
+
+def _notes(name: str, said: str, run: RunReport) -> Iterator[str]:
+    """Tell each reason why a node was lost once: a roll repeats those of its steps."""
+    if said:
+        yield said
+    for step in run.steps:
+        if (why := step.lost.get(name, "")) and why not in said:
+            said += f"\n{why}"
+            yield f"step {step.id}: {why}"
 
 
 def checks(found: Iterable[Found]) -> tuple[tuple[str, Check], ...]:

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from cachekit.model import shown
 from cachekit.outcomes import StepResult
 from cachekit.quantities import format_seconds, format_share
+from cachekit.reports.found import Found, found_by
 from cachekit.reports.html import curves, gather
 from cachekit.reports.html.timeline import timeline
 from cachekit.reports.html.verdict import TONES, Tone, facts, next_steps, utc, verdict
@@ -32,7 +33,7 @@ _LONGEST_TEXT = 300
 def render(report: RunReport | WarmReport) -> str:
     """Write the page of a run of a plan, or of a run of the warmer alone."""
     run = as_run(report) if isinstance(report, WarmReport) else report
-    found = tuple(map(gather.found_by, run.steps))
+    found = tuple(map(found_by, run.steps))
     reasons = gather.reasons(found)
     return (
         _environment()
@@ -53,7 +54,7 @@ def render(report: RunReport | WarmReport) -> str:
     )
 
 
-def _nodes(run: RunReport, found: tuple[gather.Found, ...]) -> dict[str, Any]:
+def _nodes(run: RunReport, found: tuple[Found, ...]) -> dict[str, Any]:
     warmed, together = gather.warmed_nodes(found), gather.all_nodes(found)
     drawn = (*((together,) if together else ()), *warmed)
     axes = curves.axes(drawn)

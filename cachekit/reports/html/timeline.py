@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cachekit.quantities import format_seconds
-from cachekit.runs import StepReport
+from cachekit.runs import RunOutcome, StepReport
 
 _SHORTEST = 0.6
 """Percent of the width below which no bar is drawn, lest it be invisible."""
@@ -45,7 +45,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Bar:
-    """One step, from `left` on and so wide, in percent of the width; None if it never began."""
+    """One step, from `left` on and so wide, in percent of the width; None if it was skipped."""
 
     step: StepReport
     left: float | None
@@ -63,15 +63,16 @@ class Timeline:
 
 
 def timeline(steps: Sequence[StepReport]) -> Timeline:
-    """Place all steps."""
-    spans = _busy([(step.started, step.started + step.elapsed) for step in steps if step.started])
-    scale = _Scale(spans)
-    return Timeline(tuple(_bar(step, scale) for step in steps), tuple(scale.marks()))
+    """Place all steps: in the order in which they began, a roll before what is within it."""
+    begun = [step for step in steps if step.outcome is not RunOutcome.SKIPPED]
+    scale = _Scale(_busy([(step.started, step.started + step.elapsed) for step in begun]))
+    order = sorted(steps, key=lambda step: (step.started, -step.elapsed))
+    return Timeline(tuple(_bar(step, scale) for step in order), tuple(scale.marks()))
 
 
 def _bar(step: StepReport, scale: "_Scale") -> Bar:
     depth = step.id.count("/")
-    if not step.started:
+    if step.outcome is RunOutcome.SKIPPED:
         return Bar(step, None, 0.0, depth)
     left, right = scale.at(step.started), scale.at(step.started + step.elapsed)
     width = max(right - left, _SHORTEST)

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from cachekit.golive.base import Standing
 from cachekit.quantities import format_seconds
-from cachekit.reports.html.gather import Found
+from cachekit.reports.found import Found
 from cachekit.reports.next_steps import after_run, after_warm, most_of_all
 from cachekit.reports.text import product
 from cachekit.results import ReasonCount, WarmReport
