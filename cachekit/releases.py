@@ -54,7 +54,8 @@ def named(report: ActionReport, conditions: Conditions, ids: Iterable[str]) -> A
     """
     found = [step.found for step in report.steps if isinstance(step.found, Releases)]
     of_directories = (entry.release for each in found for entry in each.entries)
-    known = {conditions.release, conditions.previous, *ids, *of_directories} - {""}
+    told = (each for each in ids if each.isprintable())
+    known = {conditions.release, conditions.previous, *told, *of_directories} - {""}
     by_token = {release_token(each): each for each in known}
     steps = tuple(
         replace(step, found=_named(step.found, by_token, conditions))

@@ -33,8 +33,11 @@ def site_of(settings: Settings) -> Site | None:
 
 
 def of_releases(settings: Settings) -> Iterator[Fault]:
-    """Check that the two releases can be told apart."""
+    """Check that the two releases can be written down and told apart."""
     live, previous = settings.release, settings.previous
+    for key, release in (("release", live), ("previous", previous)):
+        if not release.isprintable():
+            yield (key,), "expected an id of characters that print"
     if live and live == previous:
         yield ("previous",), "is the live release itself; expected the one before it, or none"
     elif live != previous and release_token(live) == release_token(previous):

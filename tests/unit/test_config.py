@@ -406,6 +406,14 @@ class TestFaults:
                 "2:10: release: has the same token as r37701321: choose another id",
             ),
             (
+                SITE + "release: r42\nprevious: r42",
+                "3:11: previous: is the live release itself; expected the one before it, or none",
+            ),
+            (
+                SITE + 'release: "r\\x07"',
+                "2:10: release: found 'r\\x07', expected an id of characters that print",
+            ),
+            (
                 SITE + "caches: {a: {type: redis, servers: h, namespace: 's:{relase}:'}}",
                 "2:50: caches.a.namespace: unknown placeholder {relase}; did you mean {release}?",
             ),

@@ -1,5 +1,6 @@
 """Which cache is acted on where, in which order, and what is refused before anything is touched."""
 
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -48,6 +49,49 @@ def test_parts_lie_at_layers_of_their_own() -> None:
     given = settings({"code": TwoPartShelf(on=("web1",)), "data": Shelf(on=("web1",))})
     plan = clear(given)
     assert [stage[0].name for stage in plan.stages] == ["code/first", "data", "code/second"]
+
+
+def test_one_part_of_a_cache_is_chosen_by_its_full_name() -> None:
+    given = settings({"code": TwoPartShelf(on=("web1",)), "data": Shelf(on=("web1",))})
+    one = Selection(caches=("code/second", "data"))
+    assert shown(clear(given, one)) == [[("data", "web1")], [("code/second", "web1")]]
+    assert shown(plan_status(given, Selection(caches=("code/first",)))) == [
+        [("code/first", "web1")]
+    ]
+
+
+@pytest.mark.parametrize("names", [("code", "code/first"), ("code/second", "code"), ("code",) * 2])
+def test_a_cache_and_its_parts_come_once(names: tuple[str, ...]) -> None:
+    given = settings({"code": TwoPartShelf(on=("web1",))})
+    plan = clear(given, Selection(caches=names))
+    assert sorted(step.name for step in plan.steps) == ["code/first", "code/second"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("code/frist", "no part is called so; there are: code/first, code/second; did you mean"),
+        ("data/first", "data/first: no part is called so; there are: data"),
+        ("cod/first", "cod/first: no cache is called so; there are: code, data"),
+    ],
+)
+def test_a_part_that_does_not_exist_is_told(name: str, said: str) -> None:
+    given = settings({"code": TwoPartShelf(), "data": Shelf()})
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        clear(given, Selection(caches=(name,)))
+
+
+def test_a_part_is_primed_by_itself() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Parts(Shelf):
+        def parts(self) -> dict[str, Shelf]:
+            return {"user": PrimableShelf(on=self.on), "opcode": Shelf(on=self.on)}
+
+    given = settings({"code": Parts(on=("web1",))})
+    plan = plan_prime(given, Selection(caches=("code/user",)), "file", "r.jsonl", conditions())
+    assert shown(plan) == [[("code/user", "web1")]]
+    with pytest.raises(ConfigError, match="code: cannot be primed directly"):
+        plan_prime(given, Selection(caches=("code/opcode",)), "file", "r.jsonl", conditions())
 
 
 def test_a_node_or_group_narrows_every_cache() -> None:

@@ -1,7 +1,7 @@
 """The directories of all releases: what stands in the place of `{release}` in a path."""
 
 # Paths are bytes here.
-# ruff: noqa: PTH114, PTH118, PTH208
+# ruff: noqa: PTH112, PTH114, PTH118, PTH208
 import os
 import re
 import time
@@ -59,8 +59,9 @@ def _names(path: bytes) -> "Iterator[tuple[bytes, bool]]":
     for entry in listed:
         match = pattern.fullmatch(entry)
         is_hidden = not start and entry.startswith(b".")
-        is_link = os.path.islink(os.path.join(above or b"/", entry))
-        if match and not is_hidden and not (is_link and slash):
+        full = os.path.join(above or b"/", entry)
+        is_link = os.path.islink(full)
+        if match and not is_hidden and os.path.isdir(full) and not (is_link and slash):
             yield match.group(1), is_link
 
 

@@ -37,6 +37,7 @@ sub candidates {
         my $release = $1;
         my $is_link = -l "$above/$entry" ? 1 : 0;
         next if $start eq "" && $entry =~ /\A\./ || $is_link && defined $below;
+        next unless -d "$above/$entry";
         push @candidates, [$release, $is_link];
     }
     return @candidates;
