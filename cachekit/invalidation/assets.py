@@ -92,8 +92,13 @@ def _judged(answer: Response, long: float) -> tuple[Keeping, str]:
     seconds = browser_seconds(answer.head)
     if math.isinf(seconds):
         return Keeping.LONG, "immutable"
-    said = f"browsers keep it for {format_seconds(seconds)}" if seconds else "browsers ask again"
+    said = f"browsers keep it for {_days(seconds)}" if seconds else "browsers ask again"
     return (Keeping.LONG if seconds >= long else Keeping.SHORT), said
+
+
+def _days(seconds: float) -> str:
+    days = int(seconds // 86400)
+    return f"{days:,} days" if days > 1 else format_seconds(seconds)
 
 
 def _finding(url: str, cause: Cause, answers: Iterable[tuple[Keeping, str]]) -> AssetFinding:

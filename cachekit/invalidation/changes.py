@@ -59,9 +59,14 @@ def name_status(fields: Iterable[str]) -> Iterator[FileChange]:
 
 
 def once(changes: Iterable[FileChange]) -> tuple[FileChange, ...]:
-    """Give each path once: one that is deleted here and added there is modified."""
+    """Give each path once: one that is deleted here and added there is modified.
+
+    The tree itself, which lists name as `./`, is no file.
+    """
     found: dict[str, FileChange] = {}
     for change in changes:
+        if not change.path:
+            continue
         earlier = found.setdefault(change.path, change)
         if earlier.kind is not change.kind:
             found[change.path] = FileChange(change.path, ChangeKind.MODIFIED)

@@ -12,18 +12,20 @@ from cachekit.transports.local import Local
 def between_revisions(old: str, new: str, repository: Path, deadline: Deadline) -> list[FileChange]:
     """List what differs, by paths from the top of the repository.
 
-    Raises ConfigError, SourceError and CommandError.
+    Raises ConfigError, SourceError, CommandError and DeadlineError.
     """
     for revision in (old, new):
         if not revision or revision.startswith("-"):
             raise ConfigError(f"{revision!r} is no revision; is a variable not set?")
+    deadline.remaining()
     done = Local("").run(_argv(old, new, repository), deadline=deadline)
     if done.status:
         said = os.fsdecode(done.stderr).strip().splitlines()
         raise SourceError(
             f"git diff {old} {new} in {repository}",
-            f"{said[0] if said else f'exit status {done.status}'}; both must be revisions there (a"
-            " shallow clone lacks old ones: fetch more), or both directories or manifests",
+            f"{said[0] if said else f'exit status {done.status}'}; both must be revisions of a git"
+            " repository there (a shallow clone lacks old ones: fetch more), or both directories or"
+            " manifests",
         )
     return list(name_status(os.fsdecode(done.stdout).split("\0")[:-1]))
 

@@ -22,7 +22,7 @@ def read_between(old: str, new: str, repository: Path, deadline: Deadline) -> Ch
 
     Raises CachekitError.
     """
-    here = [Path(name).exists() for name in (old, new)]
+    here = [name != "" and Path(name).exists() for name in (old, new)]
     if any(here) and not all(here):
         found, missing = (old, new) if here[0] else (new, old)
         raise ConfigError(

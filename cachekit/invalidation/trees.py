@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cachekit.deadline import Deadline
+from cachekit.deadline import Deadline, DeadlineError
 from cachekit.errors import SourceError
 from cachekit.invalidation.changes import ChangeKind, FileChange
 
@@ -53,6 +53,8 @@ def read_tree(path: Path, deadline: Deadline) -> Tree:
         if path.is_dir():
             return dict(_directory(str(path), "", deadline))
         return dict(_manifest(path))
+    except DeadlineError:  # an OSError as well
+        raise
     except OSError as error:
         raise _unreadable(error.filename or path, error) from error
 
@@ -85,6 +87,8 @@ def _file(path: str, size: int, deadline: Deadline) -> File:
                 while block := file.read(_BLOCK_BYTES):
                     deadline.remaining()
                     hashed.update(block)
+        except DeadlineError:
+            raise
         except OSError as error:
             raise _unreadable(path, error) from error
         return hashed.hexdigest()

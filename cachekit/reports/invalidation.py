@@ -129,7 +129,8 @@ def _explained(title: str, lines: Sequence[tuple[str, Causes]]) -> Iterator[str]
 
 def _within(plan: InvalidationPlan) -> Iterator[str]:
     if plan.within is not None:
-        yield f"  of {', '.join(plan.lists)}: {', '.join(map(str, plan.within))}"
+        scopes = ", ".join(map(str, plan.within))
+        yield f"  of {', '.join(plan.lists)}, what is within {scopes}"
 
 
 def _merges(plan: InvalidationPlan) -> Iterator[str]:
@@ -202,9 +203,11 @@ def _warmed(report: WarmReport) -> str:
 def _failures(report: WarmReport) -> Iterator[str]:
     if report.outcome is Outcome.GO:
         return
-    for check in report.checks:
-        if check.outcome is not Outcome.GO:
-            yield f"  {check.outcome} {check.name}: {check.found}; wanted {check.wanted}"
+    yield from dict.fromkeys(
+        f"  {check.outcome} {check.name}: {check.found}; wanted {check.wanted}"
+        for check in report.checks
+        if check.outcome is not Outcome.GO
+    )
     for each in report.failures[:_FAILURES]:
         yield f"  {each.node} {each.url}: {', '.join(each.reasons)} {each.detail}".rstrip()
 
