@@ -153,10 +153,18 @@ def _renew(plan: WarmPlan, group: _Group, state_dir: Path, stop: Stop) -> Chunks
 
 
 def _settings_of(plan: WarmPlan, traits: Traits) -> Settings:
-    """Lay what sets these URLs apart over the settings, as what clears them takes bare URLs."""
-    warm = plan.settings.warm
-    return replace(
-        _with_nodes(plan),
+    """Lay what sets these URLs apart over the settings, as what clears them takes bare URLs.
+
+    Without the parts that may name lists and variants which are not among them.
+    """
+    settings, warm = _with_nodes(plan), plan.settings.warm
+    return Settings(
+        site=settings.site,
+        allow_hosts=settings.allow_hosts,
+        release=settings.release,
+        previous=settings.previous,
+        nodes=settings.nodes,
+        caches=settings.caches,
         warm=replace(
             warm,
             variants={each.name: each for each in applicable(plan.variants, traits) if each.name},

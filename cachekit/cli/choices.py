@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from cachekit.checks import Fault, KeyPath, problems, show_path
 from cachekit.errors import ConfigError, Problem
+from cachekit.invalidation_settings import Invalidation
 from cachekit.model import Node, Variant, parse_address
 from cachekit.near_misses import did_you_mean
 from cachekit.settings import Settings, WarmList, WarmSettings
@@ -76,6 +77,9 @@ def settings_of(options: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
         allow_hosts=(*settings.allow_hosts, *options["allow_hosts"]),
         state_dir=options["state_dir"] or settings.state_dir,
         warmlists=lists or settings.warmlists,
+        # Good as they are in the file, but they may name lists that are replaced here.
+        plans={},
+        invalidation=Invalidation(),
         warm=_warm(settings.warm, options),
     )
     checked(laid_over, options)
