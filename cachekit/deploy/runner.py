@@ -85,7 +85,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.turns = Turns(self.journal)
-        self.before = {k: s for k, s in self.record.steps.items() if s.outcome in _GOOD}
+        self.before = {key: step for key, step in self.record.steps.items() if _is_over(step)}
         self.steps: list[StepReport] = []
         self.wants_rollback = False
 
@@ -204,6 +204,11 @@ class _Run:
     def _tell(self, event: StepStarted | StepEnded) -> None:
         for listener in self.listeners:
             listener(event)
+
+
+def _is_over(step: StepReport) -> bool:
+    """Whether a step of an earlier part need not be done again."""
+    return step.outcome in _GOOD and not step.reason.startswith(NOT_STARTED)
 
 
 def _counted(step: StepReport) -> RunOutcome:

@@ -123,11 +123,12 @@ def test_a_killed_run_goes_on_at_the_step_it_was_in(tmp_path: Path) -> None:
 
 
 def test_what_failed_is_done_again_by_a_resumed_run(tmp_path: Path) -> None:
-    plan = compiled(note(tmp_path / "a"), RunStep(run=("test", "-e", str(tmp_path / "mended"))))
+    mended = RunStep(run=("test", "-e", str(tmp_path / "mended")))
+    plan = compiled(note(tmp_path / "a"), mended, note(tmp_path / "b"))
     assert run(plan, tmp_path).exit_code == 1
     (tmp_path / "mended").touch()
     assert resume(plan, tmp_path).exit_code == 0
-    assert marks(tmp_path / "a") == ["x"]
+    assert [marks(tmp_path / name) for name in "ab"] == [["x"], ["x"]]
 
 
 def test_a_run_that_is_done_cannot_be_resumed(tmp_path: Path) -> None:
