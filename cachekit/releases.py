@@ -3,47 +3,45 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from cachekit.caches.base import Conditions
+from cachekit.caches.base import Conditions, Place, Releasing
 from cachekit.caches.namespace import release_token
 from cachekit.caches.releases import ReleaseEntries, Releases, Role
-from cachekit.execution import Limits, survey
+from cachekit.deadline import DeadlineError
+from cachekit.errors import CachekitError
 from cachekit.outcomes import ActionReport
-from cachekit.plan import Action, Plan, Selection, is_per_release, plan_releases
+from cachekit.plan import is_per_release
 from cachekit.plan.selection import parts_of
 from cachekit.scope import Kind, Scope
 from cachekit.settings import Settings
-from cachekit.warming.stop import Stop
 
 
-def per_release(settings: Settings) -> tuple[str, ...]:
-    """Name the caches, or parts of them, that hold the entries of each release apart."""
-    return tuple(
-        name
+def per_release(settings: Settings) -> dict[str, Releasing]:
+    """Give the caches, or parts of them, that hold the entries of each release apart, by name."""
+    return {
+        name: part
         for cache in settings.caches
         for name, part in parts_of(cache, settings.caches[cache]).items()
         if is_per_release(part)
-    )
+    }
 
 
 def entries_of(
-    settings: Settings, cache: str, release: str, nodes: Iterable[str], conditions: Conditions
+    cache: Releasing, places: Iterable[Place], release: str, conditions: Conditions
 ) -> dict[str, int | None]:
-    """Count what a cache of `per_release` has of a release at each place; changes nothing.
+    """Count what such a cache has of a release at each of some places; changes nothing.
 
-    Without nodes, at all places. None is for a place that could not be asked before the deadline.
-    Raises ConfigError.
+    None is for what cannot be known: nobody answered before the deadline, or not with a number.
     """
-    steps = plan_releases(settings, Selection(caches=(cache,), nodes=tuple(nodes))).steps
+    return {place.name: _count(cache, place, release, conditions) for place in places}
+
+
+def _count(cache: Releasing, place: Place, release: str, conditions: Conditions) -> int | None:
     scope = Scope(Kind.RELEASE, (release,))
-    stage = tuple(replace(step, action=Action.CLEAR, scope=scope) for step in steps)
-    report = survey(
-        Plan(action=Action.CLEAR, what=str(scope), stages=(stage,)),
-        # Nothing is removed: what limits a clear is of no concern.
-        replace(conditions, force=True),
-        limits=Limits(step_seconds=conditions.deadline.remaining()),
-        stop=Stop(None),
-    )
-    return {step.place: getattr(step.found, "found", None) for step in report.steps}
+    try:
+        # Nothing is removed: what protects a release is of no concern.
+        return cache.survey(place, scope, replace(conditions, force=True)).found
+    except (CachekitError, DeadlineError):
+        return None
 
 
 def named(report: ActionReport, conditions: Conditions, ids: Iterable[str]) -> ActionReport:

@@ -184,7 +184,7 @@ class Guarded(Surveyable, Protocol):
 
 
 @runtime_checkable
-class Releasing(Surveyable, Protocol):
+class Releasing(Cache, Surveyable, Protocol):
     """A cache that can hold the entries of each release apart from those of the others."""
 
     @property

@@ -18,8 +18,9 @@ def start_of_any(namespace: str, encode: Callable[[bytes], bytes] = bytes) -> by
     token in its place are of no release.
     """
     parts = namespace.encode("utf-8", "surrogateescape").split(PLACEHOLDER.encode())
+    # In a group of its own, or a digit that follows would belong to the number of the group.
     first, *others = (re.escape(encode(part)) for part in parts)
-    return first + rb"(" + _TOKEN + rb")" + rb"\1".join(others)
+    return first + rb"(" + _TOKEN + rb")" + rb"(?:\1)".join(others)
 
 
 @dataclass(slots=True)

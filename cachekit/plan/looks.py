@@ -1,8 +1,9 @@
 """Looks at caches: nothing is changed, so all of them at once."""
 
 from dataclasses import replace
+from typing import TypeGuard
 
-from cachekit.caches.base import Releasing
+from cachekit.caches.base import Cache, Releasing
 from cachekit.errors import Problem
 from cachekit.plan.selection import Chosen, Selection, chosen
 from cachekit.plan.steps import Action, Plan, Step, staged
@@ -36,7 +37,7 @@ def plan_releases(settings: Settings, selection: Selection) -> Plan:
     return _at_once(staged(Action.RELEASES, "", steps, problems, [*map(str, unable)]))
 
 
-def is_per_release(cache: object) -> bool:
+def is_per_release(cache: Cache) -> TypeGuard[Releasing]:
     """Whether a cache holds the entries of each release apart, and can list them."""
     return isinstance(cache, Releasing) and cache.per_release
 

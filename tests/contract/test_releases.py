@@ -44,7 +44,7 @@ class TestMemcacheReleases(ReleasesContract):
 
 @pytest.mark.server
 class TestRedisReleases(ReleasesContract):
-    namespace = "{release}:x:{release}:"
+    namespace = "{release}:x:{release}0:"
 
     @pytest.fixture
     def stand(self) -> Iterator[ReleaseStand]:
@@ -79,7 +79,7 @@ class TestRedisClusterReleases(ReleasesContract):
 
 @pytest.mark.server
 class TestApcuReleases(ReleasesContract):
-    namespace = "a/~b.*é{release}"
+    namespace = "a/~b.*é{release}{release}0"
 
     @pytest.fixture
     def stand(self) -> Iterator[ReleaseStand]:
@@ -133,7 +133,7 @@ class TestFilesReleasesByPerl(TestFilesReleases):
 
 class TestFilesNamedByRelease(FilesReleases):
     program = "python3"
-    path = "cache/views-{release}.{release}"
+    path = "cache/views-{release}{release}0"
 
 
 class TestFilesNamedByReleaseByPerl(TestFilesNamedByRelease):

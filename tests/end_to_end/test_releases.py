@@ -40,7 +40,7 @@ def keys(release: str, count: int) -> list[str]:
 
 
 def look(cache: Releasing, conditions: Conditions) -> Releases:
-    (place,) = cache.places({"web1": NODES["web1"]})  # type: ignore[attr-defined]
+    (place,) = cache.places({"web1": NODES["web1"]})
     return cache.releases(place, conditions)
 
 

@@ -11,6 +11,7 @@ from cachekit.caches.base import Conditions, Place, Survey
 from cachekit.caches.census import Count, start_of_any, told
 from cachekit.caches.namespace import prefix_of, release_token
 from cachekit.caches.releases import ReleaseEntries, Releases, Role
+from cachekit.deadline import Deadline
 from cachekit.errors import ConfigError, UnreachableError
 from cachekit.execution import Limits, execute
 from cachekit.outcomes import ActionReport
@@ -19,7 +20,7 @@ from cachekit.releases import entries_of, named, per_release
 from cachekit.reports import actions
 from cachekit.scope import Kind, Scope
 from cachekit.warming.stop import Stop
-from tests.shelves import GuardedShelf, Shelf, conditions, settings
+from tests.shelves import NODES, GuardedShelf, Shelf, conditions, settings
 
 ALL = Selection()
 LIVE: dict[str, object] = {"release": "r42", "previous": "r41"}
@@ -39,6 +40,7 @@ class ReleaseShelf(GuardedShelf):
     warnings: tuple[str, ...] = ()
 
     def survey(self, place: Place, scope: Scope, conditions: Conditions) -> Survey:
+        conditions.deadline.remaining()
         if place.name == "web2":
             raise UnreachableError(place.name, "connection refused")
         return Survey(found=7 if scope == Scope(Kind.RELEASE, ("r41",)) else 0)
@@ -223,7 +225,7 @@ def test_only_what_holds_releases_apart_is_listed_and_the_rest_is_noted() -> Non
         "plain: holds no release apart: only a namespace or a path with {release} does",
         "pages: cannot list what it holds of a release",
     )
-    assert per_release(given) == ("objects",)
+    assert list(per_release(given)) == ["objects"]
 
 
 @pytest.mark.parametrize("selection", [ALL, Selection(caches=("pages",))])
@@ -236,8 +238,9 @@ def test_where_nothing_can_be_listed_it_is_refused(selection: Selection) -> None
 
 
 def test_entries_are_counted_by_place_and_what_cannot_be_is_none() -> None:
-    given = settings({"objects": shelf(max_keys=1)})
-    assert entries_of(given, "objects", "r41", (), conditions()) == {"web1": 7, "web2": None}
-    assert entries_of(given, "objects", "r40", ("web1",), conditions()) == {"web1": 0}
-    with pytest.raises(ConfigError, match="pages: cannot list"):
-        entries_of(settings({"pages": Shelf()}), "pages", "r41", (), conditions())
+    cache = shelf(max_keys=1)
+    places = cache.places(NODES)
+    assert entries_of(cache, places, "r41", conditions()) == {"web1": 7, "web2": None}
+    assert entries_of(cache, places[:1], "r40", conditions()) == {"web1": 0}
+    late = conditions(deadline=Deadline(0))
+    assert entries_of(cache, places[:1], "r41", late) == {"web1": None}

@@ -50,7 +50,7 @@ def _names(path: bytes) -> "Iterator[tuple[bytes, bool]]":
     before, _, after = path.partition(PLACEHOLDER)
     above, _, start = before.rpartition(b"/")
     rest, slash, _ = after.partition(b"/")
-    others = rb"\1".join(re.escape(part) for part in rest.split(PLACEHOLDER))
+    others = rb"(?:\1)".join(re.escape(part) for part in rest.split(PLACEHOLDER))
     pattern = re.compile(re.escape(start) + rb"([^/\x00-\x1f\x7f]+)" + others)
     try:
         listed = sorted(os.listdir(above or b"/"))

@@ -26,7 +26,7 @@ sub releases {
 sub candidates {
     my ($above, $name, $below) = $_[0] =~ m{\A(.*?)/([^/]*\{release\}[^/]*)(/.*)?\z}s;
     my ($start, @others) = map { quotemeta } split /\{release\}/, $name, -1;
-    my $pattern = "$start([^/\\x00-\\x1f\\x7f]+)" . join "\\1", @others;
+    my $pattern = "$start([^/\\x00-\\x1f\\x7f]+)" . join "(?:\\1)", @others;
     $above = "/" if $above eq "";
     opendir(my $listing, $above) or $! == ENOENT
         ? die { missing => "there is no directory $above" }
