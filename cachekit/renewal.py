@@ -11,7 +11,7 @@ from pathlib import Path
 from cachekit.caches.base import Conditions
 from cachekit.chunks import Chunk, ChunksReport, Course, clear_and_warm, page_caches, worst
 from cachekit.deadline import Deadline
-from cachekit.errors import CachekitError
+from cachekit.errors import CachekitError, JournalError
 from cachekit.events import FILL, Event, TargetDone
 from cachekit.execution import Limits
 from cachekit.model import Traits, Verdict
@@ -20,6 +20,7 @@ from cachekit.results import Outcome, Renewal, WarmReport
 from cachekit.runs import RunOutcome
 from cachekit.settings import Settings
 from cachekit.warming.headers import remaining
+from cachekit.warming.journal import rejudge
 from cachekit.warming.plan import WarmPlan, applicable
 from cachekit.warming.stop import Stop
 
@@ -97,22 +98,32 @@ def renewed(
     if report.ended_early:
         return replace(report, renewal=lifetimes.found)
     groups, problems = _groups(plan, lifetimes)
-    outcomes, count = [RunOutcome.DONE], 0
-    for group in groups:
-        try:
+    outcome, count = RunOutcome.DONE, 0
+    try:
+        for group in groups:
             done = _renew(plan, group, state_dir, stop)
-        except CachekitError as error:
-            outcomes.append(RunOutcome.FAILED)
-            problems.append(str(error))
-        else:
-            outcomes.append(done.outcome)
             count += sum(group.targets[url] for chunk in _good(done) for url in chunk.urls)
             problems += _problems(done, stop)
-        if outcomes[-1] is RunOutcome.FAILED:
-            break
-    outcome = max(report.outcome, _OUTCOMES[worst(outcomes)], key=lambda each: each.rank)
+            outcome = worst((outcome, done.outcome))
+            if outcome is RunOutcome.FAILED:
+                break
+    except CachekitError as error:
+        outcome = RunOutcome.FAILED
+        problems.append(str(error))
     renewal = replace(lifetimes.found, renewed=count, problems=tuple(dict.fromkeys(problems)))
-    return replace(report, outcome=outcome, exit_code=outcome.exit_code, renewal=renewal)
+    return _judged(replace(report, renewal=renewal), _OUTCOMES[outcome], state_dir)
+
+
+def _judged(report: WarmReport, outcome: Outcome, state_dir: Path) -> WarmReport:
+    """Let the worse of the warm and its renewal be the outcome, also of the run on record."""
+    if outcome.rank <= report.outcome.rank:
+        return report
+    report = replace(report, outcome=outcome, exit_code=outcome.exit_code)
+    try:
+        rejudge(state_dir, report.run, outcome)
+    except JournalError as error:
+        return replace(report, warnings=(*report.warnings, str(error)))
+    return report
 
 
 def _groups(plan: WarmPlan, lifetimes: Lifetimes) -> tuple[list[_Group], list[str]]:

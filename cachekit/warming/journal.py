@@ -152,6 +152,15 @@ def last_good(state_dir: Path, key: str, digest: str) -> float | None:
     return None
 
 
+def rejudge(state_dir: Path, name: str, outcome: str) -> None:
+    """Correct how a finished run ended, by what was done after it. Raises JournalError."""
+    folder = state_dir / "runs" / name
+    run = _read_run(folder)
+    if run is not None:
+        with _recorded(folder):
+            _write_run(folder, run | {"outcome": outcome})
+
+
 def likeness(done: TargetDone) -> Likeness:
     """Tell which targets may share a line."""
     return done.asked, done.status, done.verdict, done.retries
