@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
 
 from cachekit.caches.namespace import prefix_of
@@ -191,15 +192,26 @@ def test_a_clear_prints_as_shown(block: tuple[str, str, str], tmp_path: Path) ->
     assert without_figures(done.stdout) == without_figures(shown)
 
 
+def options_of(command: click.Command) -> set[str]:
+    """Collect the options of a command and of all below it."""
+    known = {
+        option
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            known |= options_of(found)
+    return known
+
+
 def test_every_option_that_the_documents_name_exists() -> None:
     from cachekit.cli.main import cachekit
 
-    known = {"--help", "--version", "--resolve", "--scan", "--pattern"}
-    for name in cachekit.list_commands(None):  # type: ignore[arg-type]  # the context is not used
-        command = cachekit.get_command(None, name)  # type: ignore[arg-type]
-        assert command is not None
-        for parameter in command.params:
-            known |= {*parameter.opts, *parameter.secondary_opts}
+    known = {"--help", "--version", "--resolve", "--scan", "--pattern", *options_of(cachekit)}
     documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     named = {
         option for path in documents for option in OPTION.findall(path.read_text(encoding="utf-8"))
