@@ -29,6 +29,7 @@ from cachekit.sources.access_log import AccessLog
 from cachekit.sources.sitemap import Sitemap
 from cachekit.sources.table import Table
 from cachekit.sources.url_list import ListedUrl, UrlFile, Urls
+from cachekit.step_settings import KINDS, PlanSettings, ReleaseCheck
 from cachekit.thresholds import Gate, MaxTime, MinShare
 
 SITE = "https://shop.example"
@@ -40,7 +41,10 @@ EXAMPLE = re.findall(
 
 KNOWN = {
     field.name
-    for kind in (Settings, WarmSettings, WarmList, Gate, Tls, Expect, AccessLog, Table, VerdictRule)
+    for kind in (
+        *(Settings, WarmSettings, WarmList, Gate, Tls, Expect, AccessLog, Table, VerdictRule),
+        *(PlanSettings, ReleaseCheck, *KINDS.values()),
+    )
     for field in fields(kind)
 }
 
