@@ -84,13 +84,17 @@ class PrimeStep(StepSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class WarmStep(StepSettings):
-    """Warm lists, by name or `all`, on nodes; what is said here goes over `warm:`."""
+    """Warm lists, by name or `all`, on nodes; what is said here goes over `warm:`.
+
+    With `expiring_within`, pages that would expire within that time are renewed, and only those.
+    """
 
     warm: OneOrMore[str]
     variants: OneOrMore[str] | None = None
     verify: Verify | None = None
     gate: Gate | None = None
     limit: int | None = None
+    expiring_within: Seconds | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

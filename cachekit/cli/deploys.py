@@ -11,6 +11,7 @@ import click
 
 from cachekit.cli import choices, overlap
 from cachekit.cli.ci import publish
+from cachekit.cli.extras import refuse_unwritable, write_extras
 from cachekit.cli.output import Report, report_to
 from cachekit.cli.progress import failures_as_they_come, progress
 from cachekit.cli.run import signals
@@ -30,6 +31,7 @@ from cachekit.warming.stop import Stop
 
 def run(options: Mapping[str, Any]) -> int:
     """Run a plan as the options say; return the exit code. Raises CachekitError."""
+    refuse_unwritable(options)
     if options["dry_run"]:
         return look(options)
     settings = choices.settings_from_file(options["settings_path"], os.environ)
@@ -76,6 +78,7 @@ def _run(
     if caught and report.ended_early:
         report = replace(report, exit_code=caught[0])
     output.finish(_rendered(report, options))
+    write_extras(report, options)
     publish(report, options, os.environ)
     return report.exit_code
 
@@ -109,9 +112,11 @@ def history(options: Mapping[str, Any]) -> int:
 
 def show(options: Mapping[str, Any]) -> int:
     """Show the report of one run."""
+    refuse_unwritable(options)
     report = journal.find(_any_state_dir(options), options["run"]).report()
     with report_to(options["output"]) as output:
         output.finish(_rendered(report, options))
+    write_extras(report, options)
     return 0
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from cachekit.cli.options import PATH, settings_option
+from cachekit.cli.options import PATH, report_options, settings_option
 
 _format_option = click.option(
     "--format",
@@ -38,6 +38,7 @@ def history(**options: Any) -> int:
     show_default=True,
 )
 @click.option("--output", type=PATH, help="Write the report here, all or nothing.")
+@report_options
 @_state_dir_option
 @settings_option
 def show(**options: Any) -> int:

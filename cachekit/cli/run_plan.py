@@ -10,6 +10,7 @@ from cachekit.cli.options import (
     ci_options,
     force_option,
     overlap_options,
+    report_options,
     settings_option,
     soft_fail_option,
 )
@@ -44,6 +45,7 @@ _EXIT_CODES = (
 @click.option("--state-dir", type=PATH, help="Where runs and locks are kept.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 @click.option("--verbose", "-v", is_flag=True, help="Name each failed target as it comes.")
+@report_options
 @overlap_options
 @ci_options
 @soft_fail_option

@@ -1,21 +1,17 @@
 """Doing one step of a plan: whatever goes wrong is in what it returns."""
 
 import logging
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from cachekit.caches.base import Conditions
 from cachekit.deadline import Deadline, DeadlineError
+from cachekit.deploy.doing import Doing, Done, failed, on_each, summed_up
 from cachekit.deploy.release_check import release_of
 from cachekit.deploy.rollback import Spared, is_rollback, spared
 from cachekit.deploy.texts import expanded
-from cachekit.deploy.turns import Turns
+from cachekit.deploy.warm import warm
 from cachekit.deploy.work import (
     CacheWork,
     CheckWork,
@@ -25,61 +21,19 @@ from cachekit.deploy.work import (
     WarmWork,
     Work,
 )
-from cachekit.documents import action_document, warm_document
-from cachekit.errors import CachekitError, JournalError
-from cachekit.events import Listener
-from cachekit.execution import MAX_WORKERS, Limits, execute
+from cachekit.documents import action_document
+from cachekit.errors import CachekitError
+from cachekit.execution import Limits, execute
 from cachekit.model import Node, shown
 from cachekit.outcomes import ActionReport, StepOutcome
-from cachekit.results import Outcome, WarmReport
 from cachekit.runs import RunOutcome
-from cachekit.settings import Settings
 from cachekit.transports import transport_to
-from cachekit.warming.plan import plan_warm
 from cachekit.warming.stop import Stop
-from cachekit.warming.warmer import run_warm
 
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
 _SAID = 200
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Doing:
-    """What steps are done with; `begun` are those that an earlier part of the run had begun."""
-
-    settings: Settings
-    facts: Mapping[str, str]
-    state_dir: Path
-    stop: Stop
-    turns: Turns
-    listeners: Sequence[Listener] = ()
-    begun: frozenset[str] = frozenset()
-    force: bool = False
-
-    def conditions(self, seconds: float) -> Conditions:
-        """Give what holds for actions on caches and nodes."""
-        return Conditions(
-            deadline=Deadline(seconds),
-            state_dir=self.state_dir,
-            site=self.settings.site,
-            release=self.settings.release,
-            previous=self.settings.previous,
-            force=self.force,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Done:
-    """What a step came to; `lost` are nodes that it failed for, each with the reason."""
-
-    outcome: RunOutcome = RunOutcome.DONE
-    reason: str = ""
-    lost: Mapping[str, str] = field(default_factory=dict)
-    evidence: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    document: Mapping[str, Any] | None = None
 
 
 def act(work: Work, doing: Doing) -> Done:
@@ -91,29 +45,6 @@ def act(work: Work, doing: Doing) -> Done:
     except Exception as error:  # noqa: BLE001 - a bug in one step must not lose what others did
         _log.error("step %s", work.id, exc_info=error)
         return failed(work, f"a bug: {error!r}; please tell its author")
-
-
-def failed(work: Work, reason: str) -> Done:
-    """Give what a step came to that failed as a whole."""
-    return Done(
-        outcome=RunOutcome.FAILED,
-        reason=reason,
-        lost={node.name: reason for node in work.nodes},
-    )
-
-
-def on_each(nodes: Sequence[Node], do: Callable[[Node], _T]) -> dict[str, _T | str]:
-    """Do something on all nodes side by side; a failure is given as its message."""
-
-    def guarded(node: Node) -> _T | str:
-        try:
-            return do(node)
-        except (CachekitError, DeadlineError) as error:
-            return str(error).removeprefix(f"node {node.name}: ")
-
-    with ThreadPoolExecutor(max(1, min(MAX_WORKERS, len(nodes)))) as pool:
-        found = pool.map(guarded, nodes)
-        return {node.name: each for node, each in zip(nodes, found, strict=True)}
 
 
 def _caches(work: CacheWork, doing: Doing) -> Done:
@@ -145,53 +76,6 @@ def _first_reason(report: ActionReport) -> str:
     return f"{bad[0].cache} at {bad[0].place}: {bad[0].reason}{more}" if bad else ""
 
 
-def _warm(work: WarmWork, doing: Doing) -> Done:
-    with tempfile.TemporaryDirectory(prefix="cachekit-") as scratch:
-        plan = plan_warm(
-            work.settings,
-            nodes=work.nodes,
-            lists=work.lists,
-            variants=work.variants,
-            spool=Path(scratch) / "urls",
-            stop=doing.stop,
-        )
-        run = partial(
-            run_warm,
-            plan,
-            doing.state_dir,
-            stop=doing.stop.within(work.settings.warm.budget),
-            listeners=doing.listeners,
-        )
-        try:
-            report = run(resume=work.id in doing.begun)
-        except JournalError:
-            if work.id not in doing.begun:
-                raise
-            report = run()  # it was killed before it asked anything, or its list has changed
-    return _warmed(report)
-
-
-def _warmed(report: WarmReport) -> Done:
-    outcomes = {Outcome.GO: RunOutcome.DONE, Outcome.DEGRADED: RunOutcome.DEGRADED}
-    bad = [check for check in report.checks if check.outcome is Outcome.NO_GO]
-    run_wide = "; ".join(f"{c.name}: {c.found}, wanted {c.wanted}" for c in bad if not c.node)
-    reason = report.ended_early or run_wide
-    lost = {}
-    for node, outcome in report.node_outcomes.items():
-        if outcome is Outcome.NO_GO:
-            own = [f"{c.name}: {c.found}, wanted {c.wanted}" for c in bad if c.node == node]
-            lost[node] = "; ".join(own) or reason
-    if report.outcome is Outcome.NO_GO and not lost:
-        lost = dict.fromkeys(report.node_outcomes, reason)
-    return Done(
-        outcome=outcomes.get(report.outcome, RunOutcome.FAILED),
-        reason=reason or "; ".join(f"{node}: {why}" for node, why in list(lost.items())[:1]),
-        lost=lost,
-        warnings=report.warnings,
-        document=warm_document(report),
-    )
-
-
 def _command(work: CommandWork, doing: Doing) -> Done:
     deadline = Deadline(work.seconds)
     facts = doing.facts
@@ -209,23 +93,12 @@ def _command(work: CommandWork, doing: Doing) -> Done:
 
     if work.here:
         return Done(evidence=(run(None),))
-    return _each(on_each(work.nodes, lambda node: (run(node),)))
+    return summed_up(on_each(work.nodes, lambda node: (run(node),)))
 
 
 def _last_line(output: bytes) -> str:
     lines = output.decode(errors="replace").strip().splitlines()
     return shown(lines[-1][:_SAID]) if lines else ""
-
-
-def _each(found: Mapping[str, tuple[str, ...] | str]) -> Done:
-    """Sum up what was done on each node: its evidence, or the text of its failure."""
-    lost = {name: each for name, each in found.items() if isinstance(each, str)}
-    evidence = tuple(
-        f"{name}: {text}" for name, each in found.items() if name not in lost for text in each
-    )
-    reason = "; ".join(f"{name}: {why}" for name, why in lost.items())
-    outcome = RunOutcome.FAILED if lost else RunOutcome.DONE
-    return Done(outcome=outcome, reason=reason, lost=lost, evidence=evidence)
 
 
 def _wait(work: WaitWork, doing: Doing) -> Done:
@@ -253,7 +126,7 @@ def _check(work: CheckWork, doing: Doing) -> Done:
         spent = doing.stop.reason or f"after {work.seconds:g} s"
         raise CachekitError(f"runs {shown(found)} and not {work.release} {spent}")
 
-    return _each(on_each(work.nodes, wait))
+    return summed_up(on_each(work.nodes, wait))
 
 
 def _looks(deadline: Deadline, stop: Stop) -> Iterator[None]:
@@ -279,17 +152,17 @@ def _golive(work: GoLiveWork, doing: Doing) -> Done:
     def take_out(node: Node) -> tuple[str, ...]:
         return doing.turns.take_out(node, actors, conditions)
 
-    done = _each(on_each(work.nodes, put_in))
+    done = summed_up(on_each(work.nodes, put_in))
     if done.lost or not work.instead_of:
         return done
     # Only what is replaced for certain goes.
-    out = _each(on_each(work.instead_of, take_out))
+    out = summed_up(on_each(work.instead_of, take_out))
     return replace(out, evidence=(*done.evidence, *out.evidence))
 
 
 _ACTS: dict[type[Work], Callable[[Any, Doing], Done]] = {
     CacheWork: _caches,
-    WarmWork: _warm,
+    WarmWork: warm,
     CommandWork: _command,
     WaitWork: _wait,
     CheckWork: _check,

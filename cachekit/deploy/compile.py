@@ -58,14 +58,16 @@ def compile_plan(
     )
 
 
-def compile_batch(plan: DeployPlan, work: RollWork, at: str, nodes: Sequence[Node]) -> list[Stage]:
+def compile_batch(
+    settings: Settings, facts: Mapping[str, str], work: RollWork, at: str, nodes: Sequence[Node]
+) -> list[Stage]:
     """Resolve the steps of a roll for some of its nodes; ids start with `at`.
 
     Raises ConfigError.
     """
     around = Surroundings(
-        settings=plan.settings,
-        facts=plan.facts,
+        settings=settings,
+        facts=facts,
         among=tuple(nodes),
         batch=True,
         on_failure=work.on_failure,

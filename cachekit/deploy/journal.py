@@ -55,6 +55,10 @@ class RunJournal:
         """Record where a node is on its way: going out, out, passed, in, or failed."""
         self.write(node=node, turn=turn, reason=reason)
 
+    def rolled_back(self) -> None:
+        """Record that all of it is about to be taken back."""
+        self.write(rolled_back=True)
+
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
@@ -71,6 +75,7 @@ class Record:
     parts: list[StepReport] = field(default_factory=list)
     turns: dict[str, tuple[str, str]] = field(default_factory=dict)
     finished: dict[str, Any] | None = None
+    rolled_back: bool = False
     last_at: float = 0.0
 
     @property
@@ -138,6 +143,11 @@ def resumable(state_dir: Path, site: str, plan: str, release: str) -> Record:
             continue
         if record.is_done:
             break
+        if record.rolled_back:
+            raise JournalError(
+                f"{record.path}: this run was rolled back, and there is nothing to go on with; run"
+                f" {plan} without --resume"
+            )
         return record
     which = f" of release {release}" if release else ""
     raise JournalError(
@@ -221,6 +231,8 @@ def _take(record: Record, line: dict[str, Any]) -> None:
         record.finished = line["finished"]
     elif "resumed" in line:
         record.finished = None
+    elif "rolled_back" in line:
+        record.rolled_back = True
 
 
 def _step(written: dict[str, Any]) -> StepReport:

@@ -211,6 +211,7 @@ def _warm(step: WarmStep, around: Surroundings, common: Mapping[str, Any]) -> Wo
         settings=replace(around.settings, warm=laid_over),
         lists=None if EVERY in step.warm else step.warm,
         variants=step.variants,
+        horizon=step.expiring_within,
     )
 
 

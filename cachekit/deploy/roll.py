@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from cachekit.deploy import journal as journals
-from cachekit.deploy.acts import Doing, Done, on_each
 from cachekit.deploy.compile import compile_batch
+from cachekit.deploy.doing import Doing, Done, on_each
 from cachekit.deploy.resolve import TURN_SECONDS, names_of
 from cachekit.deploy.turns import standing
-from cachekit.deploy.work import DeployPlan, RollWork, Work
+from cachekit.deploy.work import RollWork, Stage, Work
 from cachekit.errors import CachekitError, NodeError
 from cachekit.golive.base import GoLive, Standing
 from cachekit.model import Node
@@ -34,7 +34,6 @@ class Roll:
     taken out: they are worked on, and left as they were.
     """
 
-    plan: DeployPlan
     work: RollWork
     doing: Doing
     record: journals.Record
@@ -93,7 +92,7 @@ class Roll:
         out = self._take_out(nodes)
         at = f"{self.work.id}/{'+'.join(node.name for node in nodes)}"
         touched = False
-        for stage in compile_batch(self.plan, self.work, at, out) if out else ():
+        for stage in self._stages(at, out) if out else ():
             out = [node for node in out if node.name not in self.lost]
             if not out or self.doing.stop.reason:
                 break
@@ -103,6 +102,9 @@ class Roll:
             self._pass([node for node in out if node.name not in self.lost])
             return
         self._interrupted([node for node in out if node.name not in self.lost], touched=touched)
+
+    def _stages(self, at: str, nodes: Sequence[Node]) -> list[Stage]:
+        return compile_batch(self.doing.settings, self.doing.facts, self.work, at, nodes)
 
     def _take_out(self, nodes: Sequence[Node]) -> list[Node]:
         found = on_each(nodes, self._out)
@@ -126,7 +128,7 @@ class Roll:
             raise NodeError(node.name, f"cannot be taken out: {error}") from error
 
     def _is_ours(self, node: Node) -> bool:
-        turn = journals.last_turn(self.doing.state_dir, self.plan.settings.site, node.name)
+        turn = journals.last_turn(self.doing.state_dir, self.doing.settings.site, node.name)
         return turn is not None and turn[0] in _OURS
 
     def _stage(self, works: Sequence[Work]) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cachekit.deploy import journal as journals
-from cachekit.deploy.acts import Doing, Done, act, failed
+from cachekit.deploy.acts import act
+from cachekit.deploy.doing import Doing, Done, failed
 from cachekit.deploy.roll import Roll
 from cachekit.deploy.turns import Turns
 from cachekit.deploy.work import DeployPlan, GoLiveWork, RollWork, Stage, Work
@@ -112,6 +113,9 @@ class _Run:
                     self._note(work, failed(work, str(error)), time.time(), f"{work.id}-out")
 
     def _back(self, plan: DeployPlan) -> None:
+        """Roll back all of it: what an earlier part of the run did is of the other release."""
+        self.journal.rolled_back()
+        self.before, self.record = {}, replace(self.record, begun=set(), turns={})
         doing = self._doing(plan, Stop(LAST_SECONDS))
         prefixed = [tuple(replace(w, id=f"r{w.id}") for w in stage) for stage in plan.stages]
         self._stages(prefixed, doing, anyway=True)
@@ -155,7 +159,7 @@ class _Run:
         began = time.time()
         self._begin(work)
         if isinstance(work, RollWork):
-            done = Roll(self.plan, work, doing, self.record, self._part).run()
+            done = Roll(work, doing, self.record, self._part).run()
         else:
             done = act(work, doing)
         return self._note(work, done, began)

@@ -8,7 +8,7 @@ from typing import Any
 from cachekit.caches.base import Conditions, Survey
 from cachekit.deadline import Deadline, DeadlineError
 from cachekit.deploy import journal as journals
-from cachekit.deploy.acts import on_each
+from cachekit.deploy.doing import on_each
 from cachekit.deploy.release_check import release_of
 from cachekit.deploy.rollback import Spared, is_rollback, spared
 from cachekit.deploy.room import without_room

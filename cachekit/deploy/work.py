@@ -53,11 +53,15 @@ class CacheWork(Work):
 
 @dataclass(frozen=True, kw_only=True)
 class WarmWork(Work):
-    """A run of the warmer, with its own settings laid over those of the site."""
+    """A run of the warmer, with its own settings laid over those of the site.
+
+    `horizon` is the time in seconds within which pages are renewed that would expire.
+    """
 
     settings: Settings
     lists: tuple[str, ...] | None
     variants: tuple[str, ...] | None
+    horizon: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cachekit.caches.base import Conditions, Place, Releases, Survey
+from cachekit.caches.base import Conditions, Place, Survey
+from cachekit.caches.releases import Releases
 from cachekit.deploy.compile import compile_plan
 from cachekit.errors import UnreachableError
 from cachekit.runs import RunReport
