@@ -14,6 +14,9 @@ from cachekit.golive.words import words_of
 from cachekit.model import Node
 from cachekit.quantities import Seconds
 
+_BOTH = "both `in_when` and `out_when` fit"
+_NEITHER = "neither `in_when` nor `out_when` fits"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Http:
@@ -60,7 +63,7 @@ class Http:
         told = f"{request} answered {reply.status}"
         is_in, is_out = (each.fits(reply, words) for each in (self.ask.in_when, self.ask.out_when))
         if is_in is is_out:
-            what = "both `in_when` and `out_when` fit" if is_in else "neither of both fits"
+            what = _BOTH if is_in else _NEITHER
             return Turn(standing=Standing.UNKNOWN, warnings=(f"{told}; {what}",))
         standing = Standing.IN if is_in else Standing.OUT
         return Turn(standing=standing, evidence=(f"{told}: {standing}",))

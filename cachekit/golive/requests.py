@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from cachekit.deadline import Deadline, DeadlineError
 from cachekit.errors import UnreachableError
 from cachekit.golive.words import filled, wanted_in
-from cachekit.model import shown
+from cachekit.model import shown, shown_url
 from cachekit.quantities import OneOrMore
 
 _MAX_BODY = 1024**2
@@ -73,8 +73,8 @@ class Request:
         return wanted_in("".join((self.url, self.body, *self.headers.values())))
 
     def __str__(self) -> str:
-        url = urlsplit(self.url)
-        return shown(f"{self.method} {url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}")
+        url = re.split(r"[?#]", self.url, maxsplit=1)[0]
+        return f"{self.method} {shown_url(url.encode('utf-8', 'surrogateescape'))}"
 
     def for_node(self, words: Mapping[str, str]) -> "Request":
         """Fill in the words of a node."""
@@ -119,7 +119,8 @@ def send(request: Request, ca_file: Path | None, deadline: Deadline) -> Reply:
         # What these say may quote a header or the query.
         raise UnreachableError("", f"{request} failed: {type(error).__name__}") from None
     except OSError as error:
-        raise UnreachableError("", f"{request}: ca_file: {error.strerror or error}") from error
+        cause = f"ca_file: {ca_file}: {error.strerror or error}"
+        raise UnreachableError("", f"{request}: {cause}") from error
 
 
 async def _sent(request: Request, ca_file: Path | None, seconds: float) -> Reply:
