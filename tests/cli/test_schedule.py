@@ -17,7 +17,7 @@ from tests.servers.origin import Origin
 SITE = "http://shop.example"
 SETTINGS = """
 site: http://shop.example
-state_dir: state
+state_dir: {folder}/state
 nodes: {{web1: "{address}"}}
 warmlists: {{top: {{urls: [/]}}}}
 plans:
@@ -28,7 +28,7 @@ plans:
 
 @pytest.fixture(autouse=True)
 def written_settings(cachekit: Cachekit, origin: Origin) -> None:
-    text = SETTINGS.format(address=origin.address)
+    text = SETTINGS.format(address=origin.address, folder=cachekit.folder)
     (cachekit.folder / "cachekit.yaml").write_text(text)
 
 
@@ -103,6 +103,43 @@ def test_what_cannot_be_rendered_is_said(
     done = cachekit.run("schedule", "render", *arguments)
     assert (done.code, done.stdout) == (2, "")
     assert message in done.stderr
+
+
+def test_a_line_of_the_crontab_runs_the_plan_unless_it_is_held(
+    cachekit: Cachekit, origin: Origin
+) -> None:
+    # The origin itself is the node, which says nothing of hits; its pages are warm all the same.
+    text = cachekit.run("schedule", "render", "cron").stdout
+    head, line = text.splitlines()[2:4], text.splitlines()[-1]
+    environment = dict(each.split("=", 1) for each in head)
+    command = line.split(maxsplit=5)[5].replace(r"\%", "%")
+
+    def tick() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [environment["SHELL"], "-c", command],
+            check=False,
+            cwd="/",
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    state = str(cachekit.folder / "state")
+    assert cachekit.run("hold", "--state-dir", state).code == 0
+    held = tick()
+    assert (held.returncode, held.stdout, held.stderr) == (0, "", "")
+    assert not origin.requests
+    assert cachekit.run("release", "--state-dir", state).code == 0
+    done = tick()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert origin.count("/") > 0
+    origin.page("/", status=500)
+    failed = tick()
+    assert failed.returncode == 1
+    assert "FAILED" in failed.stdout
+    assert failed.stderr == ""
 
 
 # ---- hold, release
