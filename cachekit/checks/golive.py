@@ -61,6 +61,8 @@ def _of_files(settings: Settings, path: KeyPath, check: ReleaseCheck) -> Iterato
         yield (*path, "url"), "is of use beside `header` alone"
     if check.file and not check.file.startswith("/"):
         yield (*path, "file"), "expected a path that starts with /"
+    if check.command and len(check.command[0].split()) != 1:
+        yield (*path, "command"), "expected a list of words, such as [cat, /srv/REVISION]"
     for node in nodes_named(settings, check.on):
         if reason := why_unreachable(node):
             yield (*path, "on"), f"{node.name} cannot be asked: {reason}"

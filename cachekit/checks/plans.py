@@ -19,6 +19,8 @@ def of_plan(settings: Settings, name: str) -> Iterator[Fault]:
     path, plan = ("plans", name), settings.plans[name]
     if not _NAME.fullmatch(name):
         yield path, "the name of a plan is letters, digits, '.', '-' and '_'; no '-' at its start"
+    if name == "clear":
+        yield path, "choose another name: `cachekit plan clear` shows what a clear would do"
     if not plan.steps:
         yield path, "expected a plan with at least one step"
     yield from positive((*path, "deadline"), plan.deadline)

@@ -118,6 +118,7 @@ def _of_warm(spot: Spot, step: WarmStep) -> Iterator[Fault]:
     path = (*spot.path, "variants")
     yield from of_names(path, step.variants, "a variant of warm.variants", warm.variants)
     yield from within((*spot.path, "limit"), step.limit, 1)
+    yield from positive((*spot.path, "expiring_within"), step.expiring_within)
     verify = warm.verify if step.verify is None else step.verify
     if step.gate:
         yield from of_gate(spot.settings, (*spot.path, "gate"), step.gate, verify)

@@ -374,6 +374,20 @@ class TestFaults:
                 "give it `ssh: user@host`, or `local: true`",
             ),
             (
+                "release_check: {on: web, command: cat /r}",
+                "release_check.command: found 'cat /r', "
+                "expected a list of words, such as [cat, /srv/REVISION]",
+            ),
+            (
+                "plans: {a: [{warm: top, expiring_within: 0s}]}",
+                "plans.a[0].expiring_within: found '0s', expected more than 0",
+            ),
+            (
+                "plans: {clear: [{wait: 1s}]}",
+                "plans.clear: choose another name: "
+                "`cachekit plan clear` shows what a clear would do",
+            ),
+            (
                 "release_check: {on: wbe, header: X-A}",
                 "release_check.on: found 'wbe', expected a node or group of nodes; "
                 "did you mean 'web'?",
