@@ -39,7 +39,9 @@ def _after_run(report: RunReport) -> Iterator[str]:
     known = {node.reason for node in report.nodes}
     failed = _such(report.steps, RunOutcome.FAILED)
     yield from _of_steps(failed, "mend what failed in", known)
-    if report.ended_early or failed:
+    if any(step.id.startswith("r") for step in report.steps):
+        yield "it was rolled back: run the same command again, from the beginning"
+    elif report.ended_early or failed:
         yield "run the same command again with --resume: what is done is not done again"
     unproven = _such(report.steps, RunOutcome.UNKNOWN)
     yield from _of_steps(unproven, "look for yourself at what nothing proves:")

@@ -8,14 +8,16 @@ import pytest
 
 from cachekit.caches.base import Change, Conditions, Place
 from cachekit.deploy import journal
+from cachekit.deploy.work import DeployPlan
 from cachekit.errors import JournalError, LockedError, UnreachableError
 from cachekit.events import StepEnded, StepStarted
+from cachekit.golive.base import Standing
 from cachekit.lock import locked_one
 from cachekit.scope import Scope
 from cachekit.step_settings import ClearStep, GoLiveStep, PlanSettings, RunStep, WaitStep
 from cachekit.warming.stop import Stop
 from tests import plans, shelves
-from tests.plans import compiled, killed, outcomes, resume, run, stages
+from tests.plans import WEB, compiled, killed, outcomes, resume, rolling, run, stages
 
 CLEAR = ClearStep(clear=("views",))
 
@@ -69,6 +71,41 @@ def test_a_failure_rolls_back(tmp_path: Path) -> None:
     assert outcomes(report) == {"1": "failed", "r1": "done"}
     assert marks(tmp_path / "m") == ["r1"]
     assert report.exit_code == 1
+
+
+def with_rollback(path: Path) -> DeployPlan:
+    """Make a plan that fails after `web1` got the release, and rolls back node by node."""
+    switch = RunStep(run=("sh", "-c", f"echo {{release}} >> {path}/{{node}}"))
+    fails = RunStep(run=("test", "{release} on {node}", "!=", "r2 on web2"))
+    return compiled(
+        rolling(switch, fails),
+        plan={"on_failure": "rollback"},
+        plans={"rollback": PlanSettings(steps=stages(rolling(switch, fails)))},
+    )
+
+
+def test_a_rollback_rolls_all_nodes_back_to_what_was_live(tmp_path: Path) -> None:
+    report = run(with_rollback(tmp_path), tmp_path)
+    found = outcomes(report)
+    assert (found["1"], found["r1"]) == ("failed", "done")
+    assert [marks(tmp_path / f"web{n}") for n in (1, 2)] == [["r2", "r1"]] * 2
+    assert {node.name: node.standing for node in report.nodes} == {
+        node.name: Standing.IN for node in WEB
+    }
+
+
+def test_a_resumed_run_rolls_back_what_its_earlier_part_did(tmp_path: Path) -> None:
+    plan = with_rollback(tmp_path)
+    killed(plan, tmp_path, lambda event: getattr(event, "id", "") == "1/web2/1")
+    resume(plan, tmp_path)
+    assert [marks(tmp_path / f"web{n}")[-1] for n in (1, 2)] == ["r1"] * 2
+
+
+def test_a_run_that_was_rolled_back_cannot_be_resumed(tmp_path: Path) -> None:
+    plan = with_rollback(tmp_path)
+    run(plan, tmp_path)
+    with pytest.raises(JournalError, match="rolled back"):
+        resume(plan, tmp_path)
 
 
 def test_a_step_is_left_out_by_its_condition(tmp_path: Path) -> None:
