@@ -75,7 +75,11 @@ def step(
     number: str, title: str, action: str, at: float, elapsed: float, **more: Any
 ) -> StepReport:
     """Make a step that began so many seconds after the run."""
-    chosen = {"outcome": RunOutcome.DONE, "started": STARTED + at, "elapsed": elapsed} | more
+    chosen: dict[str, Any] = {
+        "outcome": RunOutcome.DONE,
+        "started": STARTED + at,
+        "elapsed": elapsed,
+    } | more
     return StepReport(id=number, title=title, action=action, **chosen)
 
 
@@ -184,3 +188,35 @@ def unproven_run() -> RunReport:
         good, outcome=RunOutcome.UNKNOWN, exit_code=3, steps=steps, nodes=nodes,
         ended_early="stopped by SIGTERM",
     )  # fmt: skip
+
+
+def named(text: str) -> RunReport:
+    """Give the failed roll with this text wherever text comes from outside."""
+    run = failed_roll()
+    steps = tuple(
+        replace(
+            step, id=f"{step.id}{text}", title=text, reason=text, nodes=(text,), evidence=(text,),
+            warnings=(text,), lost={text: text}, document=_named(step.document, text),
+        )
+        for step in run.steps
+    )  # fmt: skip
+    return replace(
+        run, run=text, plan=text, site=text, release=text, previous=text, facts={text: text},
+        ended_early=text, warnings=(text,), steps=steps,
+        nodes=tuple(NodeReport(name=text, standing=Standing.OUT, reason=text) for _ in run.nodes),
+    )  # fmt: skip
+
+
+_WORDS = ("command", "outcome", "pass_name", "verdict")
+
+
+def _named(found: Any, text: str) -> Any:
+    """Put the text into a document, but for the words that cachekit itself puts there."""
+    if isinstance(found, dict):
+        return {
+            key: each if key in (*_WORDS, "node_outcomes", "version") else _named(each, text)
+            for key, each in found.items()
+        }
+    if isinstance(found, list):
+        return [_named(each, text) for each in found]
+    return text if isinstance(found, str) else found

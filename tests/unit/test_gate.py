@@ -114,7 +114,9 @@ def test_what_cannot_be_known_counts_against_the_gate() -> None:
 )
 def test_percentiles(name: str, seconds: float, expected: Outcome) -> None:
     limits: dict[str, Any] = {name: MaxTime(go=0.2, floor=0.5)}
-    times = {"p50": 0.0, "p95": 0.0, "p99": 0.0} | {name.removeprefix("max_"): seconds}
+    times: dict[str, Any] = {"p50": 0.0, "p95": 0.0, "p99": 0.0} | {
+        name.removeprefix("max_"): seconds
+    }
     gate, latency = Gate(**limits), Latency(count=9, **times)
     total = node(verify=PassResult(asked=9, latency=latency))
     (_, check) = checks(gate, (), total, ())

@@ -3,6 +3,7 @@
 By `shown`, so that nothing acts on who reads it, and by Jinja, so that nothing of it is HTML.
 """
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -14,7 +15,7 @@ from cachekit.outcomes import StepResult
 from cachekit.quantities import format_seconds, format_share
 from cachekit.reports.found import Found, found_by
 from cachekit.reports.html import curves, gather
-from cachekit.reports.html.timeline import timeline
+from cachekit.reports.html.timeline import in_order, timeline
 from cachekit.reports.html.verdict import TONES, Tone, facts, next_steps, utc, verdict
 from cachekit.reports.single import as_run
 from cachekit.reports.text import hit_rate, product, times
@@ -33,6 +34,7 @@ _LONGEST_TEXT = 300
 def render(report: RunReport | WarmReport) -> str:
     """Write the page of a run of a plan, or of a run of the warmer alone."""
     run = as_run(report) if isinstance(report, WarmReport) else report
+    run = replace(run, steps=in_order(run.steps))
     found = tuple(map(found_by, run.steps))
     reasons = gather.reasons(found)
     return (

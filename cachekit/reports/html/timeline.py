@@ -62,12 +62,16 @@ class Timeline:
     marks: tuple[Mark, ...]
 
 
+def in_order(steps: Sequence[StepReport]) -> tuple[StepReport, ...]:
+    """Sort steps by when they began; a roll comes before what is within it."""
+    return tuple(sorted(steps, key=lambda step: (step.started, step.id.count("/"), step.id)))
+
+
 def timeline(steps: Sequence[StepReport]) -> Timeline:
-    """Place all steps: in the order in which they began, a roll before what is within it."""
+    """Place all steps."""
     begun = [step for step in steps if step.outcome is not RunOutcome.SKIPPED]
     scale = _Scale(_busy([(step.started, step.started + step.elapsed) for step in begun]))
-    order = sorted(steps, key=lambda step: (step.started, -step.elapsed))
-    return Timeline(tuple(_bar(step, scale) for step in order), tuple(scale.marks()))
+    return Timeline(tuple(_bar(step, scale) for step in steps), tuple(scale.marks()))
 
 
 def _bar(step: StepReport, scale: "_Scale") -> Bar:
