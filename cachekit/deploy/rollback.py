@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from cachekit.caches.base import Conditions, Releasing
-from cachekit.deadline import DeadlineError
-from cachekit.errors import CachekitError
 from cachekit.plan import Action, Plan, Step
-from cachekit.scope import Kind, Scope
+from cachekit.releases import entries_of
+from cachekit.scope import Kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +52,5 @@ def _keeps(step: Step, conditions: Conditions, kept: list[str]) -> bool:
 
 def _entries(cache: Releasing, step: Step, conditions: Conditions) -> int | None:
     """Count the entries of the release at all places of a step; None if that cannot be known."""
-    scope = Scope(Kind.RELEASE, (conditions.release,))
-    counts = []
-    for place in step.places:
-        try:
-            # Nothing is removed: what protects a release is of no concern.
-            found = cache.survey(place, scope, replace(conditions, force=True)).found
-        except (CachekitError, DeadlineError):
-            return None
-        counts.append(found)
-    return None if None in counts else sum(each or 0 for each in counts)
+    counts = entries_of(cache, step.places, conditions.release, conditions).values()
+    return None if None in counts else sum(count or 0 for count in counts)
