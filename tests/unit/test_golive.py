@@ -1,6 +1,8 @@
 """Go-live actors without anybody to ask: words, waiting, what settings may say, refusals."""
 
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,9 @@ from cachekit.golive.patience import holds_within, patience, proven
 from cachekit.golive.requests import Answer, Order
 from cachekit.golive.words import filled, wanted_in, words_of
 from cachekit.model import Node, parse_address
+from tests.unit.conftest import Load
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "golive.md"
 
 WEB1 = Node(name="web1", address=parse_address("10.0.0.11:8080"), ssh="deploy@web1")
 WEB2 = Node(name="web2", address=parse_address("[::1]:80"))
@@ -140,6 +145,21 @@ def actor(kind: Any, **written: Any) -> GoLive:
     assert faults == []
     assert isinstance(value, GoLive)
     return value
+
+
+class TestDocument:
+    def test_its_example_works_as_shown(self, load: Load) -> None:
+        (example,) = re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
+        settings = load(example, LB_TOKEN="s3cret")
+        assert {name: type(each) for name, each in settings.golive.items()} == {
+            "lb": Haproxy,
+            "ready": File,
+            "pool": Command,
+            "cloud": Http,
+        }
+        web = [settings.nodes[name] for name in ("web1", "web2")]
+        assert [each.refusal(web) for each in settings.golive.values()] == [""] * 4
+        assert "s3cret" not in repr(settings.golive)
 
 
 class TestRefusals:
