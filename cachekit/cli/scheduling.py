@@ -47,7 +47,7 @@ def _terms(options: Mapping[str, Any]) -> Terms:
     in_a_pod = options["kind"] == "kubernetes"
     settings = Path(config.find(options["settings_path"], os.environ) or "").absolute()
     return Terms(
-        command=tuple(shlex.split(options["command"] or ("cachekit" if in_a_pod else _this()))),
+        command=_words(options["command"] or ("cachekit" if in_a_pod else _this())),
         settings=_IN_A_POD / settings.name if in_a_pod else settings,
         name=options["name"],
         timezone=_time_zone(options["timezone"]),
@@ -56,6 +56,16 @@ def _terms(options: Mapping[str, Any]) -> Terms:
         hold_file=options["hold_file"] and options["hold_file"].absolute(),
         image=options["image"],
     )
+
+
+def _words(command: str) -> tuple[str, ...]:
+    try:
+        words = tuple(shlex.split(command))
+    except ValueError as error:
+        raise ConfigError(f"--command {command}: {error}") from error
+    if not words:
+        raise ConfigError("--command: is empty")
+    return words
 
 
 def _this() -> str:

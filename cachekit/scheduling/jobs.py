@@ -50,6 +50,8 @@ class Job:
 
 def jobs_of(settings: Settings, plans: Sequence[str], terms: Terms) -> list[Job]:
     """Make a job of each plan that is named, or of all that have a schedule. Raises ConfigError."""
+    if not re.fullmatch("[a-z0-9][a-z0-9-]*", terms.name):
+        raise ConfigError(f"--name {terms.name}: expected a-z, 0-9 and -, as Kubernetes wants them")
     problems: list[Problem] = []
     chosen = plans or [name for name, plan in settings.plans.items() if plan.schedule]
     if not chosen:

@@ -94,6 +94,9 @@ def test_units_are_written_once(cachekit: Cachekit) -> None:
         (("systemd", "by-hand"), "plans.by-hand.schedule: expected the five fields"),
         (("systemd", "--timezone", "Europe/Berlim"), "did you mean 'Europe/Berlin'?"),
         (("cron", "--timezone", "Europe/Berlin"), "--timezone: Debian's cron takes none"),
+        (("cron", "--name", "../a"), "--name ../a: expected a-z, 0-9 and -"),
+        (("cron", "--command", "a 'b"), "--command a 'b: No closing quotation"),
+        (("cron", "--command", " "), "--command: is empty"),
         (("launchd",), "'launchd' is not one of"),
     ],
 )
