@@ -5,10 +5,8 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
+from cachekit.checks.texts import FACTS
 from cachekit.step_settings import StepSettings
-
-FACTS = ("release", "previous", "environment", "tool", "actor", "rollback")
-"""What placeholders may name; `{node}` as well in commands that run for one node."""
 
 _PLACEHOLDER = re.compile(rf"\{{({'|'.join((*FACTS, 'node'))})\}}")
 _COMPARISON = re.compile(r"(.*?)\s*(==|!=)\s*(.*)", re.DOTALL)
