@@ -36,21 +36,29 @@ def test_a_rollback_finds_the_data_of_the_old_release_warm(
         node.forget()
     with visitors(cluster) as traffic:
         traffic.go_on()
-        done = deploys.run("rollback", "r1", "r2")
+        done = deploys.run("rollback", "r1", "r2", "--rollback")
         assert done.code == 0, done.stdout
+        assert "still warm: 41 entries of r1" in done.stdout
+        assert "menu/user at web1: not flushed" in done.stdout
         traffic.go_on(60)
     is_well(cluster, traffic.answers, "r1")
     for node in cluster.nodes:
         assert not node.fetches(), "memcached and APCu have all of r1 still"
 
 
-def test_a_release_that_fails_its_gate_stays_out_and_harms_no_visitor(
-    cluster: Cluster, deploys: Deploys
-) -> None:
+@pytest.fixture
+def with_faulty_r3(cluster: Cluster) -> Cluster:
     for node in cluster.nodes:
         application.build(node.shop, "r3", like="r2")
         template = node.shop / "releases" / "r3" / "templates" / "product.html"
         template.write_text("<p>template:r3 <?php price_with_tax() ?>")
+    return cluster
+
+
+def test_a_release_that_fails_its_gate_stays_out_and_harms_no_visitor(
+    with_faulty_r3: Cluster, deploys: Deploys
+) -> None:
+    cluster = with_faulty_r3
     with visitors(cluster) as traffic:
         traffic.go_on()
         done = deploys.run("deploy", "r3", "r1")
@@ -65,3 +73,20 @@ def test_a_release_that_fails_its_gate_stays_out_and_harms_no_visitor(
     assert standing["web1"].startswith(("MAINT", "DRAIN"))
     assert cluster["web2"].switches() == []
     assert not cold_pages(cluster["web2"], cluster, "r1")
+
+
+def test_a_plan_that_rolls_back_puts_the_node_in_with_the_old_release(
+    with_faulty_r3: Cluster, deploys: Deploys
+) -> None:
+    cluster = with_faulty_r3
+    with visitors(cluster) as traffic:
+        done = deploys.run("guarded", "r3", "r1")
+        traffic.go_on(60)
+    assert done.code == 1, done.stdout
+    assert not faults(traffic.answers)
+    assert made_of(traffic.answers) == {"r1"}, "nobody has seen anything of r3"
+    assert set(cluster.standing().values()) == {"UP"}
+    assert cluster["web1"].switches() == ["r3", "r1"]
+    for node in cluster.nodes:
+        assert node.release == "r1"
+        assert not cold_pages(node, cluster, "r1")
