@@ -23,7 +23,9 @@ _IN_FOLDER = 'cd -- "${1%/*}/" || exit 1\n'
 # A rename puts it there whole, or not at all; a folder it would go into.
 _WRITE = """\
 [ ! -d "$1" ] || { echo "it is a folder"; exit 1; }
+umask 022  # whoever looks for it may be somebody else
 temp="$1.cachekit.$$"
+rm -f -- "$temp" && set -C  # in a folder of many, through nobody's link
 trap 'rm -f -- "$temp"' EXIT
 cat >"$temp" && mv -f -- "$temp" "$1"
 """

@@ -10,12 +10,14 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from cachekit.deadline import Deadline, DeadlineError
-from cachekit.errors import UnreachableError
+from cachekit.errors import RefusedError, UnreachableError
 from cachekit.golive.words import filled, wanted_in
 from cachekit.model import shown, shown_url
 from cachekit.quantities import OneOrMore
 
 _MAX_BODY = 1024**2
+_QUOTED = ("node", "release")
+_BYTES = "surrogateescape"  # a release may come from a command line that is no UTF-8
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 
 
@@ -74,18 +76,20 @@ class Request:
 
     def __str__(self) -> str:
         url = re.split(r"[?#]", self.url, maxsplit=1)[0]
-        return f"{self.method} {shown_url(url.encode('utf-8', 'surrogateescape'))}"
+        return f"{self.method} {shown_url(url.encode(errors=_BYTES))}"
 
     def for_node(self, words: Mapping[str, str]) -> "Request":
-        """Fill in the words of a node."""
-        in_url = {**words, **{word: quote(words[word], safe="") for word in ("node", "release")}}
-        headers = {name: filled(value, words) for name, value in self.headers.items()}
-        return Request(
-            url=filled(self.url, in_url),
-            method=self.method,
-            headers=headers,
-            body=filled(self.body, words),
-        )
+        """Fill in the words of a node. Raises RefusedError for one that a header cannot hold."""
+        quoted = {word: quote(words[word], safe="", errors=_BYTES) for word in _QUOTED}
+        try:
+            return Request(
+                url=filled(self.url, {**words, **quoted}),
+                method=self.method,
+                headers={name: filled(value, words) for name, value in self.headers.items()},
+                body=filled(self.body, words),
+            )
+        except ValueError as error:
+            raise RefusedError(shown(words["node"]), f"{self}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,13 +131,14 @@ async def _sent(request: Request, ca_file: Path | None, seconds: float) -> Reply
     import certifi
     import httpx
 
+    content = request.body.encode(errors=_BYTES)
     trusted = ssl.create_default_context(cafile=str(ca_file or certifi.where()))
     # httpx has timeouts for each read alone: a server that sends byte by byte would never end.
     async with (
         asyncio.timeout(seconds),
         httpx.AsyncClient(verify=trusted, trust_env=False, timeout=seconds) as client,
         client.stream(
-            request.method, request.url, headers=dict(request.headers), content=request.body
+            request.method, request.url, headers=dict(request.headers), content=content
         ) as response,
     ):
         body = b""

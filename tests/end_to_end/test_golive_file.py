@@ -1,5 +1,6 @@
 """file: what looks for it sees it whole or not at all, and has time to notice."""
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +67,14 @@ class TestFile:
         assert since.startswith("since: 20")
         assert by == "by: cachekit"
         assert turn.evidence == (f"{path} is there: {release}, {since}, {by}",)
+
+    def test_others_can_read_it(self, tmp_path: Path) -> None:
+        before = os.umask(0o077)
+        try:
+            File(path=f"{tmp_path}/ready", noticed_within=0.0).put_in(HERE, soon())
+        finally:
+            os.umask(before)
+        assert (tmp_path / "ready").stat().st_mode & 0o777 == 0o644
 
     def test_whoever_reads_it_never_sees_a_part(self, tmp_path: Path) -> None:
         path, actor = tmp_path / "ready", File(path=f"{tmp_path}/ready", noticed_within=0.0)

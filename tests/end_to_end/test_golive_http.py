@@ -8,7 +8,7 @@ import pytest
 
 from cachekit.caches.base import Conditions
 from cachekit.deadline import Deadline
-from cachekit.errors import CachekitError, UnexpectedReplyError, UnreachableError
+from cachekit.errors import CachekitError, RefusedError, UnexpectedReplyError, UnreachableError
 from cachekit.golive.base import Standing
 from cachekit.golive.http import Http
 from cachekit.golive.requests import Answer, Order, Question
@@ -159,6 +159,13 @@ class TestFaults:
     def test_a_bomb_is_not_swallowed(self, lying_server: LyingServer) -> None:
         turn = http(f"{lying_server.url}/gzip_bomb").put_in(HERE, soon())
         assert turn.standing is Standing.IN
+
+    def test_a_name_that_no_header_can_hold(self, origin: Origin) -> None:
+        order = Order(url=origin.url, headers={"X-Node": "{node}"})
+        node = Node(name="wéb1", address=HERE.address)
+        with pytest.raises(RefusedError, match=f"wéb1: POST {origin.url}: headers: expected"):
+            http(origin.url, enable=order).put_in(node, soon())
+        assert origin.requests == []
 
     def test_nobody_listens(self, lying_server: LyingServer) -> None:
         url = f"http://127.0.0.1:{lying_server.refused_port()}"

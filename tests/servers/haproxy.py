@@ -85,6 +85,10 @@ class Haproxy(ServerProcess):
     def argv(self) -> list[str]:
         return ["-db", "-f", str(self.data_dir / "haproxy.cfg")]
 
+    def is_ready(self) -> bool:
+        # The socket gets its name a moment after the port is open.
+        return self.socket_path.exists() and super().is_ready()
+
     def tell(self, command: str) -> str:
         """Give one command to the runtime socket, and return what it says."""
         with socket.socket(socket.AF_UNIX) as connection:
