@@ -86,7 +86,11 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.turns = Turns(self.journal)
-        self.before = {key: step for key, step in self.record.steps.items() if _is_over(step)}
+        self.before = {
+            key: step
+            for key, step in self.record.steps.items()
+            if _is_over(step) and not self._was_failed(step)
+        }
         self.steps: list[StepReport] = []
         self.wants_rollback = False
 
@@ -98,6 +102,14 @@ class _Run:
             self._back(self.plan.rollback)
         self._stages(self.plan.last, self._doing(self.plan, Stop(LAST_SECONDS)), anyway=True)
         return self._report(ended_early)
+
+    def _was_failed(self, step: StepReport) -> bool:
+        """Whether a part of a roll was for a node that failed: mended, it is done from the start.
+
+        Its caches may hold what was made before.
+        """
+        turns = self.record.turns
+        return "/" in step.id and any(turns.get(n, ("",))[0] == "failed" for n in step.nodes)
 
     def _start_out(self) -> None:
         """Take out what starts out and is put in by a later step: a readiness file of old days."""

@@ -11,7 +11,7 @@ from cachekit.caches.base import Change, Place
 from cachekit.errors import UnreachableError
 from cachekit.events import StepEnded, StepStarted
 from cachekit.runs import RunReport
-from cachekit.step_settings import ClearStep
+from cachekit.step_settings import ClearStep, RunStep
 from cachekit.warming.stop import Stop
 from tests import shelves
 from tests.plans import Switch, compiled, killed, outcomes, resume, rolling, run
@@ -110,6 +110,14 @@ def test_a_node_that_an_earlier_run_left_out_comes_back(tmp_path: Path) -> None:
     report = run(site.plan, tmp_path)
     assert report.exit_code == 0
     assert site.switch.out == set()
+
+
+def test_a_node_that_failed_is_done_from_its_first_step_once_it_is_mended(tmp_path: Path) -> None:
+    site = Site(steps=(CLEAR, RunStep(run=("test", "-e", str(tmp_path / "mended")))))
+    assert run(site.plan, tmp_path).exit_code == 1
+    (tmp_path / "mended").touch()
+    assert resume(site.plan, tmp_path).exit_code == 0
+    assert site.cleared == ["web1", "web1", "web2", "web3", "web4"]
 
 
 def test_the_last_node_that_serves_is_not_taken_out(tmp_path: Path) -> None:
