@@ -94,7 +94,7 @@ def assert_reads_well(found: dict[str, Any]) -> None:
     assert min(found["bars"]) > 1
 
 
-@pytest.mark.parametrize(("width", "dark"), [(360, False), (360, True), (800, False), (1600, True)])
+@pytest.mark.parametrize(("width", "dark"), [(360, False), (360, True), (900, False), (1600, True)])
 def test_reads_well_in_every_width_light_and_dark(show: Show, width: int, dark: bool) -> None:
     seen = show(run_samples.failed_roll(), width=width, dark=dark)
     found = seen.measured

@@ -16,7 +16,7 @@ from cachekit.quantities import format_seconds, format_share
 from cachekit.reports.found import Found, found_by
 from cachekit.reports.html import curves, gather
 from cachekit.reports.html.timeline import in_order, timeline
-from cachekit.reports.html.verdict import TONES, Tone, facts, next_steps, utc, verdict
+from cachekit.reports.html.verdict import TONES, facts, next_steps, utc, verdict
 from cachekit.reports.single import as_run
 from cachekit.reports.text import hit_rate, product, times
 from cachekit.results import PassResult, WarmReport
@@ -86,7 +86,7 @@ def _environment() -> Environment:
         finalize=_printable,
     )
     environment.globals.update(
-        tones=TONES, Tone=Tone, most_lines=_MOST_LINES, frame=curves, first=gather.first
+        tones=TONES, most_lines=_MOST_LINES, frame=curves, first=gather.first
     )
     environment.filters.update(
         clip=_clip,
