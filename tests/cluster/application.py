@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 SOURCES = Path(__file__).parent / "shop"
+RELEASES = {"r1": "r1", "r2": "r2", "r3": "r2"}
+"""All releases that are on the nodes, and whose sources they are made from."""
 PRODUCTS = 40
 CART = "/cart"
 
@@ -23,17 +25,17 @@ def pages(products: int = PRODUCTS) -> list[str]:
     return ["/", "/category/lamps", "/about", *map(product, range(1, products + 1))]
 
 
-def build(shop: Path, release: str, like: str) -> None:
-    """Put a release on a node, beside those that are there; `like` is `r1` or `r2`.
+def build(shop: Path, release: str) -> None:
+    """Put a release on a node, beside those that are there.
 
     Assets of all releases are kept: while nodes differ, a page of one may ask another for them.
     """
-    target = shop / "releases" / release
-    for source in (SOURCES / "common", SOURCES / like):
+    own, target = SOURCES / RELEASES[release], shop / "releases" / release
+    for source in (SOURCES / "common", own):
         for path in filter(Path.is_file, source.rglob("*")):
             _write(target / path.relative_to(source), path.read_text(), release)
     style = shop / "shared" / "assets" / release / "shop.css"
-    _write(style, (SOURCES / like / "shop.css").read_text(), release)
+    _write(style, (own / "shop.css").read_text(), release)
 
 
 def _write(path: Path, text: str, release: str) -> None:

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -49,12 +49,12 @@ class Cluster:
             "BALANCER": str(self.balancer.socket_path),
         }
 
-    def settle_in(self, folder: Path, releases: Sequence[str] = ("r2",)) -> None:
+    def settle_in(self, folder: Path) -> None:
         """Write the settings, the list of pages, and what memcached is primed with."""
         shutil.copy(SETTINGS, folder)
-        lines = [*application.pages(self.products), *map(application.asset, ("r1", "r2"))]
+        lines = [*application.pages(self.products), *map(application.asset, application.RELEASES)]
         (folder / "pages.txt").write_text("".join(f"{line}\n" for line in lines))
-        for release in releases:
+        for release in ("r2", "r3"):
             records = application.records(release, self.products)
             (folder / f"objects-{release}.jsonl").write_text(records)
 

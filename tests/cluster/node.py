@@ -221,8 +221,8 @@ class WebNode:
 
     def _furnish(self) -> None:
         views, shared = self.shop / "cache" / "views", self.shop / "shared"
-        for release in ("r1", "r2"):
-            application.build(self.shop, release, like=release)
+        for release in application.RELEASES:
+            application.build(self.shop, release)
         for folder in (views, shared):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o777)

@@ -18,7 +18,7 @@ def running() -> Iterator[Cluster]:
 @pytest.fixture
 def cluster(running: Cluster, cachekit: Cachekit) -> Cluster:
     running.renew()
-    running.settle_in(cachekit.folder, releases=("r2", "r3"))
+    running.settle_in(cachekit.folder)
     cachekit.environment.update(running.environment)
     return running
 

@@ -1,5 +1,7 @@
 """`cachekit run deploy` and its rollback, while visitors come."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.cluster import application
@@ -47,12 +49,17 @@ def test_a_rollback_finds_the_data_of_the_old_release_warm(
 
 
 @pytest.fixture
-def with_faulty_r3(cluster: Cluster) -> Cluster:
+def with_faulty_r3(cluster: Cluster) -> Iterator[Cluster]:
     for node in cluster.nodes:
-        application.build(node.shop, "r3", like="r2")
         template = node.shop / "releases" / "r3" / "templates" / "product.html"
         template.write_text("<p>template:r3 <?php price_with_tax() ?>")
-    return cluster
+    yield cluster
+    mend_r3(cluster)
+
+
+def mend_r3(cluster: Cluster) -> None:
+    for node in cluster.nodes:
+        application.build(node.shop, "r3")
 
 
 def test_a_release_that_fails_its_gate_stays_out_and_harms_no_visitor(
@@ -73,6 +80,20 @@ def test_a_release_that_fails_its_gate_stays_out_and_harms_no_visitor(
     assert standing["web1"].startswith(("MAINT", "DRAIN"))
     assert cluster["web2"].switches() == []
     assert not cold_pages(cluster["web2"], cluster, "r1")
+
+
+def test_once_the_release_is_mended_the_deploy_goes_on(
+    with_faulty_r3: Cluster, deploys: Deploys
+) -> None:
+    cluster = with_faulty_r3
+    with visitors(cluster) as traffic:
+        assert deploys.run("deploy", "r3", "r1").code == 1
+        mend_r3(cluster)
+        done = deploys.run("deploy", "r3", "r1", "--resume")
+        traffic.go_on(60)
+    assert done.code == 0, done.stdout
+    is_well(cluster, traffic.answers, "r3")
+    assert cluster["web1"].switches() == ["r3", "r3"], "a node that failed is done anew"
 
 
 def test_a_plan_that_rolls_back_puts_the_node_in_with_the_old_release(

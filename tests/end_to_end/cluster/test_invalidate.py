@@ -30,7 +30,7 @@ def test_one_changed_template_costs_only_the_pages_that_are_made_from_it(
 ) -> None:
     old, new = cachekit.folder / "old", cachekit.folder / "new"
     for tree in (old, new):
-        application.build(tree, "r1", like="r1")
+        application.build(tree, "r1")
     change(template, new / "releases" / "r1")
 
     with visitors(cluster) as traffic:
