@@ -20,6 +20,7 @@ from tests.servers.process import free_port_on
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RUN = re.compile(r"<!-- run: exit (\d+) -->\n```\n(.*?)```\n(?:\n```\n(.*?)```)?", re.DOTALL)
+RUN_PLAN = RUN.pattern.replace("run: exit", "run plan: exit")
 RUN_WITH_MEMCACHED = RUN.pattern.replace("run: exit", "run with memcached: exit")
 OPTION = re.compile(r"(?<![-|])--[a-z][a-z0-9-]+")
 
@@ -43,18 +44,22 @@ def demo_port() -> Iterator[int]:
         site.communicate(timeout=20)
 
 
-@pytest.mark.parametrize("block", RUN.findall(README))
+@pytest.mark.parametrize("block", RUN.findall(README) + re.findall(RUN_PLAN, README, re.DOTALL))
 def test_commands_end_and_print_as_shown(
     block: tuple[str, str, str], demo_port: int, tmp_path: Path
 ) -> None:
-    code, command, shown = block
+    def here(text: str) -> str:
+        return text.replace("8088", str(demo_port)).replace("/tmp/shop-", f"{tmp_path}/shop-")
+
+    code, command, shown = map(here, block)
+    (tmp_path / "cachekit.yaml").write_text(here(settings_shown("plan")))
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "XDG_STATE_HOME": str(tmp_path),
     }
     state = f" --state-dir {tmp_path}"
     done = subprocess.run(
-        command.replace("8088", str(demo_port)).rstrip() + state,
+        command.rstrip() + state,
         check=False,
         shell=True,
         cwd=tmp_path,
@@ -71,7 +76,8 @@ def test_commands_end_and_print_as_shown(
 
 def without_figures(text: str) -> list[str]:
     """Leave out times, ports and spacing, which differ from run to run."""
-    plain = re.sub(r"[\d.]+ m?s\b|:\d{4,5}\b", "", text)
+    moments = r"\d{8}T[\d.]+Z|\d{4}-\d\d-\d\d[T ][\d:.+Z]+"
+    plain = re.sub(rf"{moments}|[\d.]+ m?s\b|:\d{{4,5}}\b", "", text)
     plain = re.sub(r"  +", "  ", plain)
     return [" ".join(line.split()) for line in plain.splitlines() if line.strip()]
 
@@ -165,9 +171,9 @@ def test_the_adapter_in_the_readme_is_installed_by_one_module_and_one_line(tmp_p
     assert not list(folder.iterdir())
 
 
-def shown_settings() -> str:
+def settings_shown(what: str) -> str:
     text: str
-    (text,) = re.findall(r"<!-- caches -->\n```yaml\n(.*?)```", README, re.DOTALL)
+    (text,) = re.findall(rf"<!-- {what} -->\n```yaml\n(.*?)```", README, re.DOTALL)
     return text
 
 
@@ -177,7 +183,7 @@ def test_a_clear_prints_as_shown(block: tuple[str, str, str], tmp_path: Path) ->
     code, command, shown = block
     with Memcached() as server:
         server.put([prefix_of("shop:{release}:", "r40") + str(number) for number in range(2500)])
-        text = shown_settings().replace("127.0.0.1:11211", server.address)
+        text = settings_shown("caches").replace("127.0.0.1:11211", server.address)
         (tmp_path / "cachekit.yaml").write_text(text + f"state_dir: {tmp_path}\n")
         words = shlex.split(command)
         done = subprocess.run(
