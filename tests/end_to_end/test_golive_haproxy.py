@@ -41,6 +41,13 @@ def balanced() -> Iterator[Balanced]:
         yield balanced
 
 
+@pytest.fixture
+def unchecked() -> Iterator[Balanced]:
+    """Two nodes of which no health check asks anything: what is in flight is visitors'."""
+    with Balanced() as balanced:
+        yield balanced
+
+
 class SlowVisit:
     """A visitor of one node whose page takes `seconds`; it is there once this is entered."""
 
@@ -81,7 +88,6 @@ class TestTraffic:
             for node in (*balanced.nodes, *balanced.nodes):
                 origin = balanced.origins[node.name]
                 assert actor.take_out(node, soon()).standing is Standing.OUT
-                assert origin.in_flight == 0
                 visits = origin.count("/page")
                 seen = traffic.seen
                 assert wait_until(lambda: traffic.seen > seen + 100, 30)  # noqa: B023
@@ -109,30 +115,30 @@ class TestTraffic:
             assert actor.put_in(node, soon()).standing is Standing.IN
         assert traffic.failed == {}
 
-    def test_a_slow_visitor_is_waited_for(self, balanced: Balanced) -> None:
-        node, _ = balanced.nodes
-        with SlowVisit(balanced, node, 1.5) as visit:
-            turn = actor_for(balanced.haproxy).take_out(node, soon())
-            assert balanced.origins[node.name].in_flight == 0
+    def test_a_slow_visitor_is_waited_for(self, unchecked: Balanced) -> None:
+        node, _ = unchecked.nodes
+        with SlowVisit(unchecked, node, 1.5) as visit:
+            turn = actor_for(unchecked.haproxy).take_out(node, soon())
+            assert unchecked.origins[node.name].in_flight == 0
         assert visit.status == 200
         assert turn.standing is Standing.OUT
         assert turn.warnings == ()
 
-    def test_one_who_is_too_slow_is_told_of(self, balanced: Balanced) -> None:
-        node, _ = balanced.nodes
-        with SlowVisit(balanced, node, 5.0) as visit:
-            turn = actor_for(balanced.haproxy, drain=0.3).take_out(node, soon())
-            assert balanced.origins[node.name].in_flight == 1
+    def test_one_who_is_too_slow_is_told_of(self, unchecked: Balanced) -> None:
+        node, _ = unchecked.nodes
+        with SlowVisit(unchecked, node, 5.0) as visit:
+            turn = actor_for(unchecked.haproxy, drain=0.3).take_out(node, soon())
+            assert unchecked.origins[node.name].in_flight == 1
         assert visit.status == 200
         assert turn.standing is Standing.OUT
         (warning,) = turn.warnings
         assert warning == "after 300 ms, 1 sessions of visitors had not ended"
 
-    def test_the_deadline_leaves_time_to_take_the_node_out(self, balanced: Balanced) -> None:
-        node, _ = balanced.nodes
-        with SlowVisit(balanced, node, 6.0):
-            turn = actor_for(balanced.haproxy, drain=600.0).take_out(node, soon(4))
-            assert balanced.haproxy.state(node.name) == "MAINT"
+    def test_the_deadline_leaves_time_to_take_the_node_out(self, unchecked: Balanced) -> None:
+        node, _ = unchecked.nodes
+        with SlowVisit(unchecked, node, 6.0):
+            turn = actor_for(unchecked.haproxy, drain=600.0).take_out(node, soon(4))
+            assert unchecked.haproxy.state(node.name) == "MAINT"
         assert turn.standing is Standing.OUT
         assert turn.warnings
 
@@ -145,20 +151,19 @@ class TestTraffic:
 
 
 class TestWhatIsNotKnown:
-    @pytest.mark.parametrize(
-        ("command", "why"),
-        [
-            ("set server pages/web1 state drain", "those that are bound to it still reach it"),
-            ("set server pages/web1 weight 0", "those that are bound to it still reach it"),
-            ("set server pages/web1 health down", "HAProxy lets it in once its checks pass"),
-        ],
-    )
-    def test_neither_in_nor_kept_out(self, balanced: Balanced, command: str, why: str) -> None:
-        balanced.haproxy.tell("disable health pages/web1")
-        balanced.haproxy.tell(command)
+    @pytest.mark.parametrize("state", ["state drain", "weight 0"])
+    def test_one_that_gets_no_new_visitors(self, unchecked: Balanced, state: str) -> None:
+        unchecked.haproxy.tell(f"set server pages/web1 {state}")
+        turn = actor_for(unchecked.haproxy).standing(unchecked.nodes[0], soon())
+        assert turn.standing is Standing.UNKNOWN
+        assert "those that are bound to it still reach it" in turn.warnings[0]
+
+    def test_one_that_is_down(self, balanced: Balanced) -> None:
+        balanced.origins["web1"].default = lambda _: Page(status=503)
+        assert wait_until(lambda: balanced.haproxy.state("web1") == "DOWN", 30)
         turn = actor_for(balanced.haproxy).standing(balanced.nodes[0], soon())
         assert turn.standing is Standing.UNKNOWN
-        assert why in turn.warnings[0]
+        assert "HAProxy lets it in once its checks pass" in turn.warnings[0]
 
     def test_load_balancers_that_disagree(self) -> None:
         with Balanced(2) as balanced:

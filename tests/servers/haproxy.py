@@ -20,6 +20,7 @@ defaults
   timeout client 30s
   timeout server 30s
   timeout queue 5s
+  timeout check 10s
 frontend visitors
   bind {bind}
   default_backend {backend}
