@@ -46,7 +46,8 @@ class Conditions:
     """What holds for one action: its deadline, the releases that live, where locks are kept.
 
     `release` is live or about to be, `previous` the one kept for rollback; empty where unknown.
-    `site` is the public base URL. `force` lifts what guards against mistakes.
+    `site` is the public base URL. `force` lifts what guards against mistakes. `live_is_stale`: the
+    files of the live release itself have changed, so what is made from them goes as well.
     """
 
     deadline: Deadline
@@ -55,6 +56,7 @@ class Conditions:
     release: str = ""
     previous: str = ""
     force: bool = False
+    live_is_stale: bool = False
 
     @property
     def kept(self) -> tuple[str, ...]:

@@ -72,6 +72,7 @@ def look(plan: InvalidationPlan, settings: Settings, course: Course) -> Invalida
 
     Nothing is changed. Raises ConfigError.
     """
+    course = _of_live(course)
     _plan_clears(plan, settings, course)
     wants_nodes = plan.warms or plan.assets or plan.within
     nodes = nodes_of(settings, course.selection) if wants_nodes else ()
@@ -87,7 +88,7 @@ def invalidate(
 
     Raises ConfigError and LockedError before anything is touched.
     """
-    plan, began = looked.plan, time.monotonic()
+    plan, began, course = looked.plan, time.monotonic(), _of_live(course)
     if plan.is_refused:
         return looked
     clears = _plan_clears(plan, settings, course)
@@ -104,6 +105,11 @@ def invalidate(
         ended_early="" if is_whole else course.stop.reason,
         elapsed=time.monotonic() - began,
     )
+
+
+def _of_live(course: Course) -> Course:
+    """Let nothing be spared because it is of the live release: its files are what has changed."""
+    return replace(course, conditions=replace(course.conditions, live_is_stale=True))
 
 
 def _plan_clears(plan: InvalidationPlan, settings: Settings, course: Course) -> list[Plan]:

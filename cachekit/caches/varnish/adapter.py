@@ -148,7 +148,8 @@ class Varnish:
         return headers.get(scope.kind, "")
 
     def _spares(self, scope: Scope, conditions: Conditions) -> bool:
-        return self.spare_live and scope.kind is Kind.EVERYTHING and not conditions.force
+        takes_all = conditions.force or conditions.live_is_stale
+        return self.spare_live and scope.kind is Kind.EVERYTHING and not takes_all
 
     def _words(self, scope: Scope, conditions: Conditions) -> Iterable[Words]:
         if self._spares(scope, conditions):
