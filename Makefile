@@ -10,7 +10,8 @@ SERVERS := nginx=nginx-light varnishd=varnish curl=curl memcached=memcached php=
 	php-memcached=php-memcached php-fpm8.2=php-fpm php-apcu=php-apcu redis-server=redis-server \
 	sshd=openssh-server ssh=openssh-client varnish-modules=varnish-modules \
 	ip=iproute2 unshare=util-linux nsenter=util-linux haproxy=haproxy chromium=chromium \
-	systemd-analyze=systemd crontab=cron rsync=rsync git=git
+	systemd-analyze=systemd crontab=cron rsync=rsync git=git \
+	cap=capistrano fab=fabric ansible-playbook=ansible-core phing=phing
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench clean

@@ -70,7 +70,10 @@ class Machine:
         self._process = subprocess.Popen(unshare, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "up\n", "no namespaces here"
-        self._sshd = _Sshd(client=self.client, name=self.name, enter=self.enter).start()
+        # A home of its own, too: what the .bashrc here does is no part of the other machine.
+        lines = ("SetEnv HOME=/srv", "Subsystem sftp internal-sftp")
+        sshd = _Sshd(client=self.client, name=self.name, enter=self.enter, directives=lines)
+        self._sshd = sshd.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
