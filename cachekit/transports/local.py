@@ -31,14 +31,15 @@ class Local:
             process = _started(argv, stdin)
         except OSError as error:
             raise CommandError(self.node, f"{argv[0]} cannot be run: {error.strerror}") from error
-        try:
-            stdout, stderr = process.communicate(timeout=deadline.remaining())
-        except (subprocess.TimeoutExpired, DeadlineError) as error:
-            raise CommandError(
-                self.node, f"{argv[0]} was ended: not done within {deadline.seconds:g} s"
-            ) from error
-        finally:
-            _end(process)
+        with process:
+            try:
+                stdout, stderr = process.communicate(timeout=deadline.remaining())
+            except (subprocess.TimeoutExpired, DeadlineError) as error:
+                raise CommandError(
+                    self.node, f"{argv[0]} was ended: not done within {deadline.seconds:g} s"
+                ) from error
+            finally:
+                _end(process)
         status = process.returncode
         return Completed(status if status >= 0 else 128 - status, stdout, stderr)
 
@@ -89,7 +90,9 @@ def _connect(address: Address, seconds: float) -> socket.socket:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Leave nothing of the command behind where it has not ended by itself."""
+    """Leave nothing of the command behind where it has not ended by itself.
+
+    Its pipes are not read to their end: what has left its group may hold them open.
+    """
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()

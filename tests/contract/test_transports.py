@@ -1,6 +1,8 @@
 """A node answers alike however it is reached: here, and over SSH."""
 
+import gc
 import os
+import signal
 import socket
 import sys
 import threading
@@ -200,6 +202,24 @@ class TestLocal(TransportContract):
     @pytest.fixture
     def transport(self) -> Transport:
         return Local("web1")
+
+    def test_what_left_its_group_holds_nobody_up(self, tmp_path: Path) -> None:
+        late = tmp_path / "late"
+        apart = f"setsid sh -c 'sleep 60; touch {late}' & echo $! > {tmp_path}/pid; sleep 70"
+        with pytest.raises(CommandError, match="was ended"):
+            Local("web1").run(["sh", "-c", apart], deadline=Deadline(self.short_seconds))
+        os.killpg(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+        assert not late.exists()
+
+    def test_a_deadline_that_is_over_leaves_no_pipes(self) -> None:
+        class OverOnceItEnded(Deadline):
+            def remaining(self, at_most: float | None = None) -> float:
+                os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+                return super().remaining(at_most)
+
+        with pytest.raises(CommandError, match="was ended"):
+            Local("web1").run(["true"], deadline=OverOnceItEnded(0))
+        gc.collect()  # what is left open warns, and warnings fail the test
 
 
 @pytest.fixture(scope="module")
