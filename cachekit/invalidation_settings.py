@@ -95,8 +95,9 @@ class Invalidation:
     """What to do about changed files; without rules, every change rebuilds everything.
 
     `unmatched` is for a file that no rule matches: clear everything in the caches of `rebuild` (all
-    by default) and warm `lists` (all by default), ignore it, or fail. More than `merge_above` URLs
-    of one cache become one broader scope. `chunk` URLs are cleared and warmed at a time.
+    by default) and warm `lists` (all by default), ignore it, or fail. More than `merge_above` of
+    one kind in one cache of pages become one broader scope. `chunk` URLs are cleared and warmed at
+    a time.
     """
 
     rules: tuple[Rule, ...] = ()

@@ -144,7 +144,7 @@ class _Matching:
         self._invalidation = settings.invalidation
         problems: list[Problem] = []
         found = chosen(settings, selection, problems) if settings.caches else ()
-        self._here = [each.name for each in found]
+        self._here = {each.name: each.parts for each in found}
         if problems:
             raise ConfigError(problems)
 
@@ -166,12 +166,23 @@ class _Matching:
 
     def _apply(self, rule: Rule, captures: Mapping[str, str], cause: Cause) -> None:
         for name, stale in rule.clear.items():
-            for kind, text in stale.texts() if name.partition("/")[0] in self._here else ():
-                value = self.draft.clear(name, kind, text, captures, cause)
-                if value and kind is Kind.URL and holds_pages(self._settings, name):
-                    self.draft.warm(text, captures, cause)
+            for kind, text in stale.texts():
+                for chosen_name in self._chosen(name, kind):
+                    value = self.draft.clear(chosen_name, kind, text, captures, cause)
+                    if value and kind is Kind.URL and holds_pages(self._settings, name):
+                        self.draft.warm(text, captures, cause)
         for text in rule.warm:
             self.draft.warm(text, captures, cause)
+
+    def _chosen(self, name: str, kind: Kind) -> Sequence[str]:
+        """Narrow a cache, or a part of one, to what was chosen of it and takes this kind."""
+        cache = name.partition("/")[0]
+        parts = self._here.get(cache, {})
+        if name in parts:
+            return (name,)
+        if name != cache or len(parts) == len(parts_of(cache, self._settings.caches[cache])):
+            return (cache,) if name == cache else ()
+        return [part for part, each in parts.items() if kind in each.scopes]
 
     def _take_asset(self, change: FileChange) -> bool:
         assets = self._invalidation.assets
@@ -193,8 +204,8 @@ class _Matching:
             return
         cause = Cause(change, "unmatched: rebuild")
         for name in self._invalidation.rebuild or self._here:
-            if name in self._here:
-                self.draft.clear(name, Kind.EVERYTHING, "", {}, cause)
+            for chosen_name in self._chosen(name, Kind.EVERYTHING):
+                self.draft.clear(chosen_name, Kind.EVERYTHING, "", {}, cause)
 
 
 def _layer(settings: Settings, name: str) -> int:

@@ -139,8 +139,8 @@ def _merges(plan: InvalidationPlan) -> Iterator[str]:
         yield "merged:"
     for merge in plan.merges:
         yield (
-            f"  {merge.into.cache}: {merge.urls:,} URLs, more than merge_above {merge.limit:,},"
-            f" became {merge.into.scope}"
+            f"  {merge.into.cache}: {merge.count:,} x {merge.kind}, more than merge_above"
+            f" {merge.limit:,}, became {merge.into.scope}"
         )
 
 
@@ -257,8 +257,14 @@ def _plan(plan: InvalidationPlan) -> dict[str, Any]:
         "lists": list(plan.lists) if plan.within is not None else [],
         "within": [str(scope) for scope in plan.within or ()],
         "merged": [
-            {"cache": m.into.cache, "urls": m.urls, "limit": m.limit, "into": str(m.into.scope)}
-            for m in plan.merges
+            {
+                "cache": merge.into.cache,
+                "kind": merge.kind.value,
+                "count": merge.count,
+                "limit": merge.limit,
+                "into": str(merge.into.scope),
+            }
+            for merge in plan.merges
         ],
         "ignored": plain(plan.ignored),
         "unmatched": plain(plan.unmatched),

@@ -193,7 +193,7 @@ def test_too_many_urls_become_one_scope(site: Site, origin: Origin) -> None:
     assert done.code == 0, done.stdout
     (merge,) = done.report["plan"]["merged"]
     assert merge["into"] == "url-prefix http://shop.example/p/"
-    assert merge["urls"] == 3
+    assert (merge["kind"], merge["count"]) == ("url", 3)
     assert done.report["chunks"] == []
     assert counts(origin) == fetched_again("/p/1", "/p/2", "/p/3")
     assert all(site.visitor.finds(url) for url in URLS)

@@ -155,8 +155,22 @@ def test_many_urls_become_the_folder_they_share() -> None:
     plan = planned(settings_of(PRODUCT, merge_above=2), *files)
     assert cleared(plan)[-1] == "pages url-prefix /p/"
     (merge,) = plan.merges
-    assert (merge.urls, merge.limit) == (3, 2)
+    assert (merge.kind, merge.count, merge.limit) == (Kind.URL, 3, 2)
     assert planned(settings_of(PRODUCT, merge_above=3), *files).merges == ()
+
+
+@pytest.mark.parametrize(
+    ("stale", "found"),
+    [
+        (Stale(url_prefix=("/p/{1}/",)), "pages url-prefix /p/"),
+        (Stale(url_regex=("^/p/{1}$",)), "pages everything"),
+        (Stale(tag=("{1}",)), "pages everything"),
+    ],
+)
+def test_so_do_many_scopes_of_any_kind(stale: Stale, found: str) -> None:
+    rule = Rule(match=("(*)",), clear={"pages": stale})
+    assert cleared(planned(settings_of(rule, merge_above=2), "a", "b", "c")) == [found]
+    assert len(planned(settings_of(rule, merge_above=3), "a", "b", "c").clears) == 3
 
 
 def test_or_everything_where_they_share_none() -> None:
@@ -188,6 +202,31 @@ def test_only_what_is_chosen_is_touched() -> None:
     assert cleared(planned(settings, "product/1.twig", caches=("pages",))) == ["pages url /p/1"]
     with pytest.raises(ConfigError, match="no node is called so"):
         planned(settings, "product/1.twig", nodes=("web9",))
+
+
+@pytest.mark.parametrize(
+    ("path", "chosen", "found"),
+    [
+        ("a.php", "code", ["code/opcode path /srv/a.php"]),
+        ("a.php", "code/opcode", ["code/opcode path /srv/a.php"]),
+        ("a.php", "code/user", []),
+        ("all", "code", ["code everything"]),
+        ("all", "code/opcode", ["code/opcode everything"]),
+        ("unmatched", "code/user", ["code/user everything"]),
+    ],
+)
+def test_of_a_cache_only_the_part_that_is_chosen(path: str, chosen: str, found: list[str]) -> None:
+    rules = (
+        Rule(match=("*.php",), clear={"code/opcode": Stale(path=("/srv/{0}",))}),
+        Rule(match=("all",), clear={"code": EVERYTHING}),
+    )
+    assert cleared(planned(settings_of(*rules), path, caches=(chosen,))) == found
+
+
+def test_a_whole_cache_covers_its_parts() -> None:
+    opcode = Rule(match=("*",), clear={"code/opcode": Stale(path=("/srv/{0}",))})
+    whole = Rule(match=("*",), clear={"code": EVERYTHING})
+    assert cleared(planned(settings_of(opcode, whole), "a.php")) == ["code everything"]
 
 
 @pytest.mark.parametrize(
