@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent / "cachekit"
 ORDER = (
     ("errors", "quantities", "deadline", "near_misses", "invalidation.patterns", "scheduling.cron"),
     ("model", "scope", "lock"),
-    ("replay", "transports"),
+    ("replay", "transports", "git"),
     ("sources.base", "caches.base", "caches.releases", "golive.base", "registry"),
     ("results", "events", "outcomes", "runs", "context", "documents", "thresholds"),
     ("caches", "sources", "golive"),

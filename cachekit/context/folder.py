@@ -10,8 +10,8 @@ from pathlib import Path
 from cachekit.context.base import UNKNOWN, Fact, fault_of
 from cachekit.deadline import Deadline
 from cachekit.errors import CommandError
+from cachekit.git import ask_git
 from cachekit.model import shown
-from cachekit.transports.local import Local
 
 FOLDER = {
     "tool": ("the log of releases",),
@@ -27,9 +27,6 @@ _NOT_KEPT = ("BAD_RELEASE", "DIRTY_RELEASE")
 _LONGEST = 255
 _READ_BYTES = 65536
 _GIT_SECONDS = 5.0
-# A hook of git has set these, and they would go over the folder.
-_GIT = ("env", "-u", "GIT_DIR", "-u", "GIT_WORK_TREE", "LC_ALL=C", "git")
-_NO_COMMAND = 127
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,17 +147,16 @@ def _read(path: Path, notes: list[str], *, from_end: bool = False) -> str:
 
 def _head(folder: Path, notes: list[str]) -> Fact:
     """Ask git which commit is checked out."""
-    asked = ("-C", str(folder), "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    asked = ("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     try:
-        done = Local("").run((*_GIT, *asked), deadline=Deadline(_GIT_SECONDS))
+        done = ask_git(folder, *asked, deadline=Deadline(_GIT_SECONDS))
     except CommandError as error:
         notes.append(f"git HEAD in {folder} is not known: {error}")
         return UNKNOWN
     if done.status == 0:
         return Fact(done.stdout.decode(errors="replace").strip(), f"git HEAD in {folder}")
     said = done.stderr.decode(errors="replace").strip().partition("\n")[0] or "no commit"
-    why = "git is not installed" if done.status == _NO_COMMAND else shown(said)
-    notes.append(f"git HEAD in {folder} is not known: {why}")
+    notes.append(f"git HEAD in {folder} is not known: {shown(said)}")
     return UNKNOWN
 
 

@@ -5,8 +5,12 @@ from pathlib import Path
 
 from cachekit.deadline import Deadline
 from cachekit.errors import ConfigError, SourceError
+from cachekit.git import ask_git
 from cachekit.invalidation.changes import FileChange, name_status
-from cachekit.transports.local import Local
+
+# What users set in their git configuration must not change what is listed.
+_PLAIN = ("--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty")
+_DIFF = ("diff", "--name-status", "-z", "--no-relative", *_PLAIN)
 
 
 def between_revisions(old: str, new: str, repository: Path, deadline: Deadline) -> list[FileChange]:
@@ -18,7 +22,7 @@ def between_revisions(old: str, new: str, repository: Path, deadline: Deadline) 
         if not revision or revision.startswith("-"):
             raise ConfigError(f"{revision!r} is no revision; is a variable not set?")
     deadline.remaining()
-    done = Local("").run(_argv(old, new, repository), deadline=deadline)
+    done = ask_git(repository, *_DIFF, old, new, "--", deadline=deadline)
     if done.status:
         said = os.fsdecode(done.stderr).strip().splitlines()
         raise SourceError(
@@ -28,10 +32,3 @@ def between_revisions(old: str, new: str, repository: Path, deadline: Deadline) 
             " manifests",
         )
     return list(name_status(os.fsdecode(done.stdout).split("\0")[:-1]))
-
-
-def _argv(old: str, new: str, repository: Path) -> list[str]:
-    # What users set in their git configuration must not change what is listed.
-    plain = ["--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty"]
-    diff = ["diff", "--name-status", "-z", "--no-relative", *plain, old, new, "--"]
-    return ["git", "-C", str(repository), *diff]

@@ -17,7 +17,7 @@ _ESCAPE = re.compile(r"\\(.)")
 _ESCAPES = {"\\": "\\", "n": "\n", "r": "\r"}
 _ALGORITHMS = {32: "md5", 40: "sha1", 56: "sha224", 64: "sha256", 96: "sha384", 128: "sha512"}
 _BLOCK_BYTES = 1024**2
-_NOT_DEPLOYED = ".git"
+_NOT_DEPLOYED = ".git"  # a file in worktrees and submodules
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class File:
     size: int | None
     digest: Callable[[str], str]
     algorithm: str = ""
+    is_link: bool = False
 
 
 Tree = Mapping[str, File]
@@ -38,6 +39,8 @@ Tree = Mapping[str, File]
 
 def between_trees(old: Tree, new: Tree) -> Iterator[FileChange]:
     """List what differs in contents. Raises SourceError."""
+    if any(file.algorithm for tree in (old, new) for file in tree.values()):
+        old, new = _without_links(old), _without_links(new)
     for path in old.keys() | new.keys():
         if path not in new:
             yield FileChange(path, ChangeKind.DELETED)
@@ -64,9 +67,10 @@ def _directory(root: str, below: str, deadline: Deadline) -> Iterator[tuple[str,
     with os.scandir(os.path.join(root, below)) as entries:  # noqa: PTH118 - Path takes twice as long
         for entry in entries:
             name = f"{below}/{entry.name}" if below else entry.name
+            if entry.name == _NOT_DEPLOYED:
+                continue
             if entry.is_dir(follow_symlinks=False):
-                if name != _NOT_DEPLOYED:
-                    yield from _directory(root, name, deadline)
+                yield from _directory(root, name, deadline)
             elif entry.is_symlink():
                 yield name, _link(entry.path)
             elif stat.S_ISREG((found := entry.stat(follow_symlinks=False)).st_mode):
@@ -76,7 +80,12 @@ def _directory(root: str, below: str, deadline: Deadline) -> Iterator[tuple[str,
 def _link(path: str) -> File:
     # A link is where it leads: what is there belongs to another tree, such as shared uploads.
     target = f"link to {os.readlink(path)}"  # noqa: PTH115 - as above
-    return File(None, lambda _: target)
+    return File(None, lambda _: target, is_link=True)
+
+
+def _without_links(tree: Tree) -> Tree:
+    """Leave out what manifests do not list: whatever hashes files follows links, or skips them."""
+    return {path: file for path, file in tree.items() if not file.is_link}
 
 
 def _file(path: str, size: int, deadline: Deadline) -> File:

@@ -89,6 +89,7 @@ def test_directories_differ_by_contents_alone(tmp_path: Path) -> None:
         (root / "sub").mkdir(parents=True)
         (root / ".git").mkdir()
         (root / "sub" / "same").write_text("same")
+        (root / "sub" / ".git").write_text(f"gitdir: {root}")
     (new / "sub" / "same").chmod(0o600)
     (old / "size").write_text("1")
     (new / "size").write_text("12")
@@ -131,6 +132,9 @@ def test_manifests_as_sha256sum_writes_them(tmp_path: Path) -> None:
         return tmp_path / name
 
     before = manifest("before")
+    (release / "log").symlink_to("/shared/log")
+    assert between(before, release) == {}
+    (release / "log").unlink()
     assert between(before, manifest("nul", "--zero")) == {}
     assert between(before, manifest("binary", "--binary")) == {}
     assert between(before, release) == {}
@@ -155,7 +159,7 @@ def test_a_manifest_that_is_none_names_its_line(tmp_path: Path) -> None:
         between(short, long)
 
 
-def test_revisions_of_git(tmp_path: Path) -> None:
+def test_revisions_of_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def git(*arguments: str) -> None:
         identity = ("-c", "user.name=T", "-c", "user.email=t@shop.example")
         subprocess.run(["git", *identity, *arguments], check=True, cwd=tmp_path)
@@ -183,6 +187,8 @@ def test_revisions_of_git(tmp_path: Path) -> None:
     }
     assert between("HEAD~1", "HEAD", tmp_path) == wanted
     assert between("HEAD~1", "HEAD", tmp_path / "sub") == wanted
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "of another hook"))
+    assert between("HEAD~1", "HEAD", tmp_path) == wanted
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
