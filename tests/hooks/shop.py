@@ -22,7 +22,7 @@ nodes:
 {nodes}
 warmlists: {{top: {{file: repository/pages.txt}}}}
 warm: {{gate: {{min_hit: 100%}}}}
-golive: {{ready: {{type: file, path: /srv/ready, noticed_within: 100ms}}}}
+golive: {{ready: {{type: file, path: {ready}, noticed_within: 100ms}}}}
 plans:
 {plans}
 """
@@ -79,7 +79,12 @@ class Shop:
     def write_settings(self, plans: str) -> None:
         """Let these be the plans."""
         nodes = [f"  {name}: {self._node(name)}" for name in self.pages]
-        text = SETTINGS.format(state_dir=self.folder / "state", nodes="\n".join(nodes), plans=plans)
+        text = SETTINGS.format(
+            state_dir=self.folder / "state",
+            nodes="\n".join(nodes),
+            ready="/srv/ready" if self.machines else self.folder / "ready",
+            plans=plans,
+        )
         (self.folder / "cachekit.yaml").write_text(text)
 
     def _node(self, name: str) -> str:
@@ -127,6 +132,7 @@ class Shop:
             text=True,
             timeout=90,
         )
+        assert "Traceback (most recent call last)" not in done.stdout, done.stdout
         return Finished(done.returncode, done.stdout, "")
 
     def live(self, name: str) -> str:

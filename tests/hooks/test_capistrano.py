@@ -35,7 +35,7 @@ ROLL = """\
       steps:
         - run: >-
             sh -c 'cd /srv/shop;
-            ln -sfn "$PWD/$(dirname $(grep -lx {release} releases/*/REVISION))" current'
+            ln -sfn "$PWD/$(dirname $(grep -lx {release} releases/*/REVISION | tail -n 1))" current'
         - {warm: top}
 """
 
