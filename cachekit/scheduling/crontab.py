@@ -4,9 +4,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from cachekit.errors import ConfigError
+from cachekit.errors import ConfigError, Problem
 from cachekit.scheduling.jobs import Job, Terms
 
+_LONGEST = 998
+"""Debian's cron takes no longer command."""
 _STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _HEAD = """\
@@ -24,11 +26,25 @@ def render(jobs: Sequence[Job], terms: Terms) -> dict[str, str]:
             "--timezone: Debian's cron takes none in a crontab; write the times in that of the"
             " machine, or render systemd or kubernetes"
         )
-    folder = str(Path(terms.command[0]).parent)
-    path = _STANDARD_PATH if folder in _STANDARD_PATH.split(":") else f"{folder}:{_STANDARD_PATH}"
-    lines = [f"{job.cron} {_command(job, terms)}\n" for job in jobs]
-    name = terms.name
-    return {f"{name}.cron": _HEAD.format(name=name, path=path) + "".join(lines)}
+    commands = [_command(job, terms) for job in jobs]
+    problems = [
+        Problem(f"plans.{job.plan}", "its command is too long for cron; give shorter paths")
+        for job, command in zip(jobs, commands, strict=True)
+        if len(command.encode()) > _LONGEST
+    ]
+    if problems:
+        raise ConfigError(problems)
+    lines = [f"{job.cron} {command}\n" for job, command in zip(jobs, commands, strict=True)]
+    head = _HEAD.format(name=terms.name, path=_search_path(Path(terms.command[0])))
+    return {f"{terms.name}.cron": head + "".join(lines)}
+
+
+def _search_path(program: Path) -> str:
+    """Find what lies beside the program as well; by its name alone it lies nowhere else."""
+    folder = str(program.parent)
+    if not program.is_absolute() or folder in _STANDARD_PATH.split(":"):
+        return _STANDARD_PATH
+    return f"{folder}:{_STANDARD_PATH}"
 
 
 def _command(job: Job, terms: Terms) -> str:

@@ -12,11 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cachekit.errors import JournalError, LockedError
+from cachekit.errors import ConfigError, JournalError, LockedError
 from cachekit.lock import file_name
 from cachekit.model import Site, shown
 
 _LIFT = "`cachekit release` lifts the hold"
+_END_OF_CALENDAR = 250_000_000_000.0
+"""In epoch seconds; beyond the year 9999 no time can be written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +44,12 @@ class Hold:
 def hold(state_dir: Path, site: str, *, seconds: float | None = None, reason: str = "") -> Hold:
     """Hold a site, for so long or until it is released; one's own hold is made anew.
 
-    Raises LockedError if somebody else holds it, JournalError.
+    Raises LockedError if somebody else holds it, ConfigError for a time without end, JournalError.
     """
     path, now = _path(state_dir, site), time.time()
     until = None if seconds is None else now + seconds
+    if until is not None and until > _END_OF_CALENDAR:
+        raise ConfigError("--for: that is too long; without it a hold lasts until it is released")
     made = Hold(holder=_who(), since=now, until=until, reason=reason)
     there = _read(path)
     if there is not None and not there.has_ended and there.holder != made.holder:
@@ -93,8 +97,8 @@ def _read(path: Path) -> Hold | None:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return Hold(
             holder=str(facts["holder"]),
-            since=float(facts["since"]),
-            until=None if facts["until"] is None else float(facts["until"]),
+            since=_time(facts["since"]),
+            until=None if facts["until"] is None else _time(facts["until"]),
             reason=str(facts["reason"]),
         )
     except FileNotFoundError:
@@ -104,6 +108,14 @@ def _read(path: Path) -> Hold | None:
     except (ValueError, TypeError, LookupError):
         why = "it is damaged"
     return Hold(holder="somebody", since=time.time(), reason=f"{path} cannot be read: {why}")
+
+
+def _time(number: Any) -> float:
+    """Take a time that can be written. Raises ValueError and TypeError."""
+    seconds = float(number)
+    if not 0 <= seconds <= _END_OF_CALENDAR:
+        raise ValueError(f"{number} is no time")
+    return seconds
 
 
 def _is_there(path: Path) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cachekit.errors import ConfigError, Problem
+from cachekit.model import shown
 from cachekit.scheduling.cron import Cron, parse_cron
 from cachekit.settings import Settings
 from cachekit.step_settings import PlanSettings
@@ -50,8 +51,7 @@ class Job:
 
 def jobs_of(settings: Settings, plans: Sequence[str], terms: Terms) -> list[Job]:
     """Make a job of each plan that is named, or of all that have a schedule. Raises ConfigError."""
-    if not re.fullmatch("[a-z0-9][a-z0-9-]*", terms.name):
-        raise ConfigError(f"--name {terms.name}: expected a-z, 0-9 and -, as Kubernetes wants them")
+    _check(terms)
     problems: list[Problem] = []
     chosen = plans or [name for name, plan in settings.plans.items() if plan.schedule]
     if not chosen:
@@ -65,6 +65,18 @@ def jobs_of(settings: Settings, plans: Sequence[str], terms: Terms) -> list[Job]
     if problems:
         raise ConfigError(problems)
     return jobs
+
+
+def _check(terms: Terms) -> None:
+    """Refuse what no unit can hold. Raises ConfigError."""
+    if not re.fullmatch("[a-z0-9][a-z0-9-]*", terms.name):
+        raise ConfigError(f"--name {terms.name}: expected a-z, 0-9 and -, as Kubernetes wants them")
+    program = Path(terms.command[0])
+    if len(program.parts) > 1 and not program.is_absolute():
+        raise ConfigError(f"--command {program}: expected its whole path, or its name alone")
+    for word in (*terms.command, str(terms.settings), str(terms.hold_file)):
+        if not word.isprintable():
+            raise ConfigError(f"{shown(word)}: what does not print cannot be in a unit")
 
 
 def _job(name: str, plan: PlanSettings | None, terms: Terms, problems: list[Problem]) -> Job | None:

@@ -97,6 +97,9 @@ def test_units_are_written_once(cachekit: Cachekit) -> None:
         (("cron", "--name", "../a"), "--name ../a: expected a-z, 0-9 and -"),
         (("cron", "--command", "a 'b"), "--command a 'b: No closing quotation"),
         (("cron", "--command", " "), "--command: is empty"),
+        (("systemd", "--command", "bin/cachekit"), "--command bin/cachekit: expected its whole"),
+        (("systemd", "--hold-file", "a\nExecStart=b"), "a\\nExecStart=b: what does not print"),
+        (("cron", "--hold-file", "a" * 1000), "plans.nightly: its command is too long for cron"),
         (("launchd",), "'launchd' is not one of"),
     ],
 )

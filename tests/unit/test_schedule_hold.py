@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cachekit.errors import JournalError, LockedError
+from cachekit.errors import ConfigError, JournalError, LockedError
 from cachekit.scheduling import hold as holds
 
 SITE = "http://shop.example"
@@ -15,6 +15,9 @@ SITE = "http://shop.example"
 def the_file(state_dir: Path) -> Path:
     (path,) = (state_dir / "holds").iterdir()
     return path
+
+
+NO_TIME = '{"holder": "a", "since": 1, "until": 1e999, "reason": ""}'
 
 
 def rewrite(state_dir: Path, **facts: object) -> None:
@@ -51,6 +54,12 @@ def test_a_hold_ends_by_itself(tmp_path: Path) -> None:
     assert holds.release(tmp_path, SITE) is None
 
 
+def test_a_time_that_no_calendar_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--for: that is too long"):
+        holds.hold(tmp_path, SITE, seconds=1e15)
+    assert holds.why_held(tmp_path, SITE) == ""
+
+
 def test_ones_own_hold_is_made_anew_but_not_that_of_others(tmp_path: Path) -> None:
     holds.hold(tmp_path, SITE, reason="one")
     holds.hold(tmp_path, SITE, reason="two")
@@ -63,7 +72,7 @@ def test_ones_own_hold_is_made_anew_but_not_that_of_others(tmp_path: Path) -> No
     assert holds.why_held(tmp_path, SITE).count(": three;") == 1
 
 
-@pytest.mark.parametrize("damaged", ["", "{", "[]", "{}", '{"holder": "a"}', '"a"', "\0"])
+@pytest.mark.parametrize("damaged", ["", "{", "[]", "{}", '{"holder": "a"}', '"a"', "\0", NO_TIME])
 def test_what_cannot_be_read_is_a_hold_that_can_be_released(tmp_path: Path, damaged: str) -> None:
     holds.hold(tmp_path, SITE)
     the_file(tmp_path).write_text(damaged)

@@ -181,8 +181,9 @@ def test_only_a_failure_is_mailed_with_all_that_was_said(tmp_path: Path) -> None
 def test_programs_beside_cachekit_are_found() -> None:
     text = crontab.render(jobs(), terms(command=("/opt/ck/bin/cachekit",)))["cachekit.cron"]
     assert "\nPATH=/opt/ck/bin:/usr/local/sbin:" in text
-    text = crontab.render(jobs(), terms(command=("/usr/bin/cachekit",)))["cachekit.cron"]
-    assert "\nPATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:" in text
+    for command in ("/usr/bin/cachekit", "cachekit"):
+        text = crontab.render(jobs(), terms(command=(command,)))["cachekit.cron"]
+        assert "\nPATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:" in text
 
 
 def test_a_time_zone_is_refused_for_cron() -> None:
