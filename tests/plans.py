@@ -1,13 +1,13 @@
 """Plans, go-live actors and runs in memory, for tests of the runner."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cachekit.caches.base import Conditions
-from cachekit.deploy import journal
+from cachekit.deploy import history
 from cachekit.deploy.compile import compile_plan
 from cachekit.deploy.runner import run_plan
 from cachekit.deploy.work import DeployPlan
@@ -35,15 +35,20 @@ class Switch:
     most_out: int = 0
     lock: Any = field(default_factory=threading.Lock)
 
+    breaks: dict[str, Exception] = field(default_factory=dict)
+    when_out: Callable[[], object] = lambda: None
+
     def refusal(self, nodes: Sequence[Node]) -> str:
         return ""
 
     def take_out(self, node: Node, conditions: Conditions) -> Turn:
+        self._break("take_out")
         with self.lock:
             self.turns.append(f"out {node.name}")
             if node.name not in self.stuck:
                 self.out.add(node.name)
             self.most_out = max(self.most_out, len(self.out))
+        self.when_out()
         return self.standing(node, conditions)
 
     def put_in(self, node: Node, conditions: Conditions) -> Turn:
@@ -53,8 +58,13 @@ class Switch:
         return self.standing(node, conditions)
 
     def standing(self, node: Node, conditions: Conditions) -> Turn:
+        self._break("standing")
         found = Standing.OUT if node.name in self.out else Standing.IN
         return Turn(standing=found, evidence=(f"the switch says {found}",))
+
+    def _break(self, what: str) -> None:
+        if what in self.breaks:
+            raise self.breaks[what]
 
 
 def stages(*steps: Step | Steps) -> tuple[Steps, ...]:
@@ -92,7 +102,7 @@ def run(
 
 
 def resume(plan: DeployPlan, state_dir: Path) -> RunReport:
-    record = journal.resumable(state_dir, plan.settings.site, plan.name, "")
+    record = history.resumable(state_dir, plan.settings.site, plan.name, "")
     return run_plan(plan, state_dir, stop=Stop(None), resume=record)
 
 

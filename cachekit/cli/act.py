@@ -15,7 +15,7 @@ from cachekit.cli import choices
 from cachekit.cli.output import report_to
 from cachekit.cli.run import signals
 from cachekit.deadline import Deadline
-from cachekit.deploy.journal import records
+from cachekit.deploy.history import records
 from cachekit.errors import ConfigError
 from cachekit.execution import Limits, execute, survey
 from cachekit.outcomes import ActionReport, StepResult

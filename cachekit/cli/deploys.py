@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from cachekit.cli.output import Report, report_to
 from cachekit.cli.progress import failures_as_they_come, progress
 from cachekit.cli.run import signals
 from cachekit.context import detect
-from cachekit.deploy import journal
+from cachekit.deploy import history as records
 from cachekit.deploy.compile import compile_plan
 from cachekit.deploy.runner import run_plan
 from cachekit.deploy.survey import survey
 from cachekit.deploy.work import DeployPlan
 from cachekit.errors import ExitCode, JournalError, LockedError
 from cachekit.events import Event, Listener, StepEnded, StepStarted
+from cachekit.model import shown
 from cachekit.reports import runs, skipped
 from cachekit.runs import RunReport
 from cachekit.settings import Settings
@@ -39,12 +41,12 @@ def run(options: Mapping[str, Any]) -> int:
     overlap.refuse_if_held(options, state_dir, settings.site)
     record = None
     if options["resume"]:
-        record = journal.resumable(
+        record = records.resumable(
             state_dir, settings.site, options["plan"], options["release"] or ""
         )
     plan = _plan(settings, options, record)
     with report_to(options["output"]) as output:
-        last_good = journal.last_good(state_dir, settings.site, plan.name, plan.facts["release"])
+        last_good = records.last_good(state_dir, settings.site, plan.name, plan.facts["release"])
         if reason := overlap.why_fresh(options, last_good):
             return _skip(plan, reason, options, output)
         return _run(plan, state_dir, record, options, output)
@@ -53,7 +55,7 @@ def run(options: Mapping[str, Any]) -> int:
 def _run(
     plan: DeployPlan,
     state_dir: Path,
-    record: journal.Record | None,
+    record: records.Record | None,
     options: Mapping[str, Any],
     output: Report,
 ) -> int:
@@ -101,19 +103,19 @@ def look(options: Mapping[str, Any]) -> int:
 
 def history(options: Mapping[str, Any]) -> int:
     """List the runs of plans."""
-    found = [record.report() for record in journal.records(_any_state_dir(options))]
-    shown = found[: options["limit"]]
+    newest = islice(records.records(_any_state_dir(options)), options["limit"])
+    found = [record.report() for record in newest]
     if options["output_format"] == "json":
-        click.echo("".join(map(runs.render_json, shown)), nl=False)
+        click.echo("".join(map(runs.render_json, found)), nl=False)
     else:
-        click.echo(runs.history(shown), nl=False)
+        click.echo(runs.history(found), nl=False)
     return 0
 
 
 def show(options: Mapping[str, Any]) -> int:
     """Show the report of one run."""
     refuse_unwritable(options)
-    report = journal.find(_any_state_dir(options), options["run"]).report()
+    report = records.find(_any_state_dir(options), options["run"]).report()
     with report_to(options["output"]) as output:
         output.finish(_rendered(report, options))
     write_extras(report, options)
@@ -121,7 +123,7 @@ def show(options: Mapping[str, Any]) -> int:
 
 
 def _plan(
-    settings: Settings, options: Mapping[str, Any], record: journal.Record | None
+    settings: Settings, options: Mapping[str, Any], record: records.Record | None
 ) -> DeployPlan:
     facts = _facts(settings, options) if record is None else record.run["facts"]
     named = replace(settings, release=facts["release"], previous=facts["previous"])
@@ -182,7 +184,7 @@ def _listening(options: Mapping[str, Any]) -> Iterator[list[Listener]]:
 
 def _log(event: Event) -> None:
     if isinstance(event, StepStarted):
-        click.echo(f"started  {event.id}  {event.title}", err=True)
+        click.echo(shown(f"started  {event.id}  {event.title}"), err=True)
     elif isinstance(event, StepEnded):
         click.echo(runs.line(event.step), err=True)
 

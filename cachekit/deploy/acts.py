@@ -3,29 +3,36 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
+from cachekit.caches.base import Conditions
 from cachekit.deadline import Deadline, DeadlineError
 from cachekit.deploy.doing import Doing, Done, failed, on_each, summed_up
 from cachekit.deploy.release_check import release_of
 from cachekit.deploy.rollback import Spared, is_rollback, spared
 from cachekit.deploy.texts import expanded
+from cachekit.deploy.turns import Turns
 from cachekit.deploy.warm import warm
 from cachekit.deploy.work import (
     CacheWork,
     CheckWork,
     CommandWork,
     GoLiveWork,
+    StartOutWork,
     WaitWork,
     WarmWork,
     Work,
+    by_place,
 )
 from cachekit.documents import action_document
 from cachekit.errors import CachekitError
-from cachekit.execution import Limits, execute
+from cachekit.execution import MAX_WORKERS, Limits, execute
 from cachekit.model import Node, shown
 from cachekit.outcomes import ActionReport, StepOutcome
+from cachekit.plan import Plan
 from cachekit.runs import RunOutcome
 from cachekit.transports import transport_to
 from cachekit.warming.stop import Stop
@@ -33,13 +40,17 @@ from cachekit.warming.stop import Stop
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
 _SAID = 200
-_T = TypeVar("_T")
 
 
 def act(work: Work, doing: Doing) -> Done:
     """Do one step."""
+    return guarded(work, lambda: _ACTS[type(work)](work, doing))
+
+
+def guarded(work: Work, do: Callable[[], Done]) -> Done:
+    """Do a step; an error is what it comes to."""
     try:
-        return _ACTS[type(work)](work, doing)
+        return do()
     except (CachekitError, DeadlineError) as error:
         return failed(work, str(error))
     except Exception as error:  # noqa: BLE001 - a bug in one step must not lose what others did
@@ -52,8 +63,7 @@ def _caches(work: CacheWork, doing: Doing) -> Done:
     spare = spared(work.plan, conditions) if is_rollback(doing.facts) else Spared(plan=work.plan)
     if not spare.plan.steps:
         return Done(evidence=spare.kept)
-    limits = Limits(step_seconds=work.seconds)
-    report = execute(spare.plan, conditions, limits=limits, stop=doing.stop)
+    report = _executed(work, spare.plan, conditions, doing.stop)
     steps = {(step.name, step.place): step for step in work.plan.steps}
     lost: dict[str, str] = {}
     for result in report.steps:
@@ -63,10 +73,25 @@ def _caches(work: CacheWork, doing: Doing) -> Done:
                     lost.setdefault(place.node.name, f"{result.cache}: {result.reason}")
     return Done(
         outcome=RunOutcome(report.outcome.value),
-        reason=_first_reason(report),
+        reason=_first_reason(report) or report.ended_early,
         lost=lost,
         evidence=spare.kept,
         document=action_document(report, report.exit_code),
+    )
+
+
+def _executed(work: CacheWork, plan: Plan, conditions: Conditions, stop: Stop) -> ActionReport:
+    limits = Limits(step_seconds=work.seconds)
+    # Apart, what fails on one node does not keep the others from what is further out.
+    plans = by_place(plan) if work.apart else [plan]
+    with ThreadPoolExecutor(min(MAX_WORKERS, len(plans))) as pool:
+        run = partial(execute, conditions=conditions, limits=limits, stop=stop)
+        reports = list(pool.map(run, plans))
+    return replace(
+        reports[0],
+        steps=tuple(step for report in reports for step in report.steps),
+        elapsed=max(report.elapsed for report in reports),
+        ended_early=next((each.ended_early for each in reports if each.ended_early), ""),
     )
 
 
@@ -123,8 +148,8 @@ def _check(work: CheckWork, doing: Doing) -> Done:
                 found = f"unknown ({error})"
             if found == work.release:
                 return (f"runs {found}",)
-        spent = doing.stop.reason or f"after {work.seconds:g} s"
-        raise CachekitError(f"runs {shown(found)} and not {work.release} {spent}")
+        spent = f": {doing.stop.reason}" if doing.stop.reason else f" after {work.seconds:g} s"
+        raise CachekitError(f"runs {shown(found)} and not {work.release}{spent}")
 
     return summed_up(on_each(work.nodes, wait))
 
@@ -142,16 +167,16 @@ def _at_most(deadline: Deadline) -> Deadline:
     return Deadline(max(left, 5.0))
 
 
+def _start_out(work: StartOutWork, doing: Doing) -> Done:
+    turns = Turns(doing.journal, work.id, tuple(work.actors.values()))
+    take_out = partial(_turn, turns.take_out, work, doing)
+    return summed_up(on_each(work.nodes, take_out))
+
+
 def _golive(work: GoLiveWork, doing: Doing) -> Done:
-    actors = tuple(work.actors.values())
-    conditions = doing.conditions(work.seconds)
-
-    def put_in(node: Node) -> tuple[str, ...]:
-        return doing.turns.put_in(node, actors, conditions)
-
-    def take_out(node: Node) -> tuple[str, ...]:
-        return doing.turns.take_out(node, actors, conditions)
-
+    turns = Turns(doing.journal, work.id, tuple(work.actors.values()))
+    put_in = partial(_turn, turns.put_in, work, doing)
+    take_out = partial(_turn, turns.take_out, work, doing)
     done = summed_up(on_each(work.nodes, put_in))
     if done.lost or not work.instead_of:
         return done
@@ -160,11 +185,18 @@ def _golive(work: GoLiveWork, doing: Doing) -> Done:
     return replace(out, evidence=(*done.evidence, *out.evidence))
 
 
+def _turn(
+    turn: Callable[[Node, Conditions], tuple[str, ...]], work: Work, doing: Doing, node: Node
+) -> tuple[str, ...]:
+    return turn(node, doing.conditions(work.seconds))
+
+
 _ACTS: dict[type[Work], Callable[[Any, Doing], Done]] = {
     CacheWork: _caches,
     WarmWork: warm,
     CommandWork: _command,
     WaitWork: _wait,
     CheckWork: _check,
+    StartOutWork: _start_out,
     GoLiveWork: _golive,
 }

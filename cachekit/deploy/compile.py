@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from string import ascii_lowercase
 from typing import Any
 
@@ -21,12 +22,20 @@ from cachekit.deploy.resolve import (
     resolve,
 )
 from cachekit.deploy.texts import expanded_step, holds
-from cachekit.deploy.work import CacheWork, DeployPlan, RollWork, Stage, Work
+from cachekit.deploy.work import (
+    CacheWork,
+    DeployPlan,
+    GoLiveWork,
+    RollWork,
+    Stage,
+    StartOutWork,
+    Work,
+)
 from cachekit.errors import ConfigError, Problem
 from cachekit.model import Node
 from cachekit.near_misses import did_you_mean
 from cachekit.settings import Settings
-from cachekit.step_settings import PlanSettings, RollStep, Step, Steps
+from cachekit.step_settings import OnFailure, PlanSettings, RollStep, Step, Steps
 
 
 def compile_plan(
@@ -44,6 +53,7 @@ def compile_plan(
     stages, last = compiler.stages(written.steps, ""), compiler.stages(written.last, "f")
     compiler.problems += lint.faults((*stages, *last))
     compiler.refuse()
+    stages = (*_starting_out((*stages, *last)), *stages)
     fails_back = any(w.on_failure == "rollback" for stage in stages for w in stage)
     return DeployPlan(
         name=name,
@@ -78,6 +88,27 @@ def compile_batch(
     return list(stages)
 
 
+def _starting_out(stages: Sequence[Stage]) -> Iterator[Stage]:
+    """Take out, before anything else, what starts out and is put in by a later step."""
+    works = (work for stage in stages for work in stage if not work.skip)
+    out = tuple(
+        StartOutWork(
+            id=f"{work.id}-out",
+            title=f"take out {names_of(work.nodes)} by {', '.join(actors)}, until step {work.id}",
+            action="golive",
+            nodes=work.nodes,
+            seconds=work.seconds,
+            on_failure=work.on_failure,
+            actors=actors,
+        )
+        for work in works
+        if isinstance(work, GoLiveWork)
+        and (actors := {name: each for name, each in work.actors.items() if each.starts_out})
+    )
+    if out:
+        yield out
+
+
 def _rollback(
     settings: Settings, name: str, written: PlanSettings, facts: Mapping[str, str]
 ) -> DeployPlan:
@@ -103,7 +134,7 @@ class _Compiler:
         """Resolve stages; ids start with the prefix."""
         compiled: list[Stage] = []
         for number, steps in enumerate(written, 1):
-            letters = ascii_lowercase if len(steps) > 1 else ("",)
+            letters = _letters() if len(steps) > 1 else iter([""])
             at = f"{prefix}{number}"
             stage = tuple(
                 work
@@ -123,7 +154,7 @@ class _Compiler:
         step = expanded_step(written, facts)
         common = {
             "id": at,
-            "on_failure": step.on_failure or self.around.on_failure,
+            "on_failure": self._on_failure(step),
             "skip": "" if not step.when or holds(step.when, facts) else f"when: {step.when}",
         }
         try:
@@ -138,6 +169,12 @@ class _Compiler:
             self.problems += [Problem(where, str(problem)) for problem in error.problems]
         else:
             yield replace(work, title=step.title or work.title)
+
+    def _on_failure(self, step: Step) -> OnFailure:
+        inner = step.steps if isinstance(step, RollStep) else ()
+        if any(each.on_failure == "rollback" for stage in inner for each in stage):
+            return "rollback"
+        return step.on_failure or self.around.on_failure
 
     def _roll(self, step: RollStep, common: Mapping[str, Any]) -> Work:
         nodes = self.around.nodes(step.roll)
@@ -174,11 +211,18 @@ class _Compiler:
             # A node that runs the application behind an edge of its own refills from itself.
             own = {node.name for work in works for node in work.nodes}
             nodes = [n for n in named(self.around.among, check.on) if n.name in own] or None
-        common = {"id": at, "on_failure": self.around.on_failure, "skip": ""}
+        # A check that fails keeps the edge as it is, so it never goes on.
+        goes_back = any(work.on_failure == "rollback" for work in works)
+        common = {"id": at, "on_failure": "rollback" if goes_back else "stop", "skip": ""}
         if all(work.skip for work in works):
             common["skip"] = works[0].skip
         if found := check_of(self.around, nodes, common):
             yield (found,)
+
+
+def _letters() -> Iterator[str]:
+    yield from ascii_lowercase
+    yield from map("".join, product(ascii_lowercase, repeat=2))
 
 
 def _kind(step: Step) -> str:

@@ -1,5 +1,6 @@
 """What steps are done with, and what they come to."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import Any, TypeVar
 
 from cachekit.caches.base import Conditions
 from cachekit.deadline import Deadline, DeadlineError
-from cachekit.deploy.turns import Turns
+from cachekit.deploy.journal import RunJournal
 from cachekit.deploy.work import Work
 from cachekit.errors import CachekitError
 from cachekit.events import Listener
@@ -18,6 +19,7 @@ from cachekit.runs import RunOutcome
 from cachekit.settings import Settings
 from cachekit.warming.stop import Stop
 
+_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
@@ -29,7 +31,7 @@ class Doing:
     facts: Mapping[str, str]
     state_dir: Path
     stop: Stop
-    turns: Turns
+    journal: RunJournal
     listeners: Sequence[Listener] = ()
     begun: frozenset[str] = frozenset()
     force: bool = False
@@ -75,6 +77,9 @@ def on_each(nodes: Sequence[Node], do: Callable[[Node], _T]) -> dict[str, _T | s
             return do(node)
         except (CachekitError, DeadlineError) as error:
             return str(error).removeprefix(f"node {node.name}: ")
+        except Exception as error:  # noqa: BLE001 - a bug at one node must not lose the others
+            _log.error("node %s", node.name, exc_info=error)
+            return f"a bug: {error!r}; please tell its author"
 
     with ThreadPoolExecutor(max(1, min(MAX_WORKERS, len(nodes)))) as pool:
         found = pool.map(guarded, nodes)

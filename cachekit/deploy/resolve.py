@@ -168,7 +168,8 @@ def _clear(step: ClearStep, around: Surroundings, common: Mapping[str, Any]) -> 
         raise ConfigError(str(error)) from error
     selection = around.selection(step, step.clear)
     plan = plan_clear(around.settings, selection, scope, around.conditions)
-    return _cache_work(plan, f"clear {', '.join(step.clear)}: {scope}", step, common)
+    title = f"clear {', '.join(step.clear)}: {scope}"
+    return _cache_work(plan, title, step, common, apart=around.batch)
 
 
 def _prime(step: PrimeStep, around: Surroundings, common: Mapping[str, Any]) -> Work:
@@ -177,10 +178,13 @@ def _prime(step: PrimeStep, around: Surroundings, common: Mapping[str, Any]) -> 
         raise ConfigError(f"from: {step.source}: nothing stands after the colon")
     selection = around.selection(step, step.prime)
     plan = plan_prime(around.settings, selection, kind, value, around.conditions)
-    return _cache_work(plan, f"prime {', '.join(step.prime)} from {step.source}", step, common)
+    title = f"prime {', '.join(step.prime)} from {step.source}"
+    return _cache_work(plan, title, step, common, apart=around.batch)
 
 
-def _cache_work(plan: Plan, title: str, step: StepSettings, common: Mapping[str, Any]) -> CacheWork:
+def _cache_work(
+    plan: Plan, title: str, step: StepSettings, common: Mapping[str, Any], *, apart: bool
+) -> CacheWork:
     places = [place for each in plan.steps for place in each.places]
     nodes = {place.node.name: place.node for place in places if place.node}
     return CacheWork(
@@ -190,6 +194,7 @@ def _cache_work(plan: Plan, title: str, step: StepSettings, common: Mapping[str,
         nodes=tuple(nodes.values()),
         seconds=step.deadline or CACHE_SECONDS,
         plan=plan,
+        apart=apart,
     )
 
 

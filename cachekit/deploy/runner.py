@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cachekit.deploy import journal as journals
-from cachekit.deploy.acts import act
+from cachekit.deploy.acts import act, guarded
 from cachekit.deploy.doing import Doing, Done, failed
+from cachekit.deploy.history import Record
 from cachekit.deploy.roll import Roll
-from cachekit.deploy.turns import Turns
-from cachekit.deploy.work import DeployPlan, GoLiveWork, RollWork, Stage, Work
-from cachekit.errors import CachekitError
+from cachekit.deploy.work import DeployPlan, RollWork, Stage, Work
 from cachekit.events import Listener, StepEnded, StepStarted
 from cachekit.lock import locked_one
 from cachekit.runs import RunOutcome, RunReport, StepReport
@@ -32,15 +31,15 @@ def run_plan(  # noqa: PLR0913 - how a plan may be run
     state_dir: Path,
     *,
     stop: Stop,
-    resume: journals.Record | None = None,
+    resume: Record | None = None,
     listeners: Sequence[Listener] = (),
     force: bool = False,
     patience: float = 0.0,
 ) -> RunReport:
     """Do what a plan says; what goes wrong with its steps is in the report.
 
-    `resume` is the record of an earlier part. Waits `patience` seconds for another run of the site.
-    Raises LockedError, JournalError.
+    `resume` is the record of an earlier part of it. Waits `patience` seconds for another run of the
+    site. Raises LockedError, JournalError.
     """
     with locked_one(
         state_dir,
@@ -49,13 +48,9 @@ def run_plan(  # noqa: PLR0913 - how a plan may be run
         patience=patience,
         stopped=lambda: bool(stop.reason),
     ):
-        if resume is None:
-            journal, record = journals.start(state_dir, _facts(plan))
-        else:
-            journal, record = journals.RunJournal(resume.path), resume
-            journal.write(resumed=True)
+        journal = journals.resume(resume) if resume else journals.start(state_dir, _facts(plan))
         try:
-            return _Run(plan, record, journal, state_dir, stop, listeners, force).run()
+            return _Run(plan, journal, state_dir, stop, listeners, force).run()
         finally:
             journal.close()
 
@@ -77,7 +72,6 @@ def _facts(plan: DeployPlan) -> dict[str, object]:
 @dataclass
 class _Run:
     plan: DeployPlan
-    record: journals.Record
     journal: journals.RunJournal
     state_dir: Path
     stop: Stop
@@ -85,52 +79,33 @@ class _Run:
     force: bool
 
     def __post_init__(self) -> None:
-        self.turns = Turns(self.journal)
-        self.before = {
-            key: step
-            for key, step in self.record.steps.items()
-            if _is_over(step) and not self._was_failed(step)
-        }
+        record = self.journal.record
+        # What is final is of each part of a run.
+        last = {work.id for stage in self.plan.last for work in stage}
+        self.before = {k: v for k, v in record.steps.items() if _is_over(v) and k not in last}
+        self.begun = frozenset(record.begun)
+        self.turned = {key: dict(turns) for key, turns in record.turns_of.items()}
         self.steps: list[StepReport] = []
         self.wants_rollback = False
+        self.is_ending = False
+        self.journal.on_fault = self._stop_unrecorded
 
     def run(self) -> RunReport:
-        self._start_out()
         self._stages(self.plan.stages, self._doing(self.plan, self.stop))
-        ended_early = self.stop.reason
+        self.is_ending = True
         if self.wants_rollback and self.plan.rollback is not None:
             self._back(self.plan.rollback)
-        self._stages(self.plan.last, self._doing(self.plan, Stop(LAST_SECONDS)), anyway=True)
+        ended_early = self.stop.reason
+        doing = self._doing(self.plan, self.stop.afterwards(LAST_SECONDS))
+        self._stages(self.plan.last, doing, anyway=True)
         return self._report(ended_early)
 
-    def _was_failed(self, step: StepReport) -> bool:
-        """Whether a part of a roll was for a node that failed: mended, it is done from the start.
-
-        Its caches may hold what was made before.
-        """
-        turns = self.record.turns
-        return "/" in step.id and any(turns.get(n, ("",))[0] == "failed" for n in step.nodes)
-
-    def _start_out(self) -> None:
-        """Take out what starts out and is put in by a later step: a readiness file of old days."""
-        for work in self.plan.works:
-            actors = [a for a in getattr(work, "actors", {}).values() if a.starts_out]
-            if not isinstance(work, GoLiveWork) or not actors or work.id in self.before:
-                continue
-            conditions = self._doing(self.plan, self.stop).conditions(work.seconds)
-            for node in work.nodes:
-                try:
-                    self.turns.take_out(node, actors, conditions)
-                except CachekitError as error:
-                    self._note(work, failed(work, str(error)), time.time(), f"{work.id}-out")
-
     def _back(self, plan: DeployPlan) -> None:
-        """Roll back all of it: what an earlier part of the run did is of the other release."""
-        self.journal.rolled_back()
-        self.before, self.record = {}, replace(self.record, begun=set(), turns={})
-        doing = self._doing(plan, Stop(LAST_SECONDS))
+        """Roll back all of it, as steps of their own."""
+        self.journal.rolled_back(plan.name)
+        seconds = LAST_SECONDS if self.stop.reason else plan.seconds
         prefixed = [tuple(replace(w, id=f"r{w.id}") for w in stage) for stage in plan.stages]
-        self._stages(prefixed, doing, anyway=True)
+        self._stages(prefixed, self._doing(plan, self.stop.afterwards(seconds)), anyway=True)
 
     def _doing(self, plan: DeployPlan, stop: Stop) -> Doing:
         return Doing(
@@ -138,9 +113,9 @@ class _Run:
             facts=plan.facts,
             state_dir=self.state_dir,
             stop=stop,
-            turns=self.turns,
+            journal=self.journal,
             listeners=self.listeners,
-            begun=frozenset(self.record.begun),
+            begun=self.begun,
             force=self.force,
         )
 
@@ -170,11 +145,12 @@ class _Run:
             return self._note(work, Done(outcome=RunOutcome.SKIPPED, reason=reason), time.time())
         began = time.time()
         self._begin(work)
+        if self.journal.fault and not self.is_ending:
+            return self._note(work, failed(work, self.journal.fault), began)
         if isinstance(work, RollWork):
-            done = Roll(work, doing, self.record, self._part).run()
-        else:
-            done = act(work, doing)
-        return self._note(work, done, began)
+            roll = Roll(work, doing, self.turned.get(work.id, {}), self._part)
+            return self._note(work, guarded(work, roll.run), began)
+        return self._note(work, act(work, doing), began)
 
     def _part(self, work: Work, doing: Doing) -> Done:
         """Do one step of a roll, on record as any."""
@@ -186,9 +162,14 @@ class _Run:
         self.journal.started(work.id)
         self._tell(StepStarted(work.id, work.title))
 
-    def _note(self, work: Work, done: Done, began: float, step_id: str = "") -> StepReport:
+    def _stop_unrecorded(self, fault: str) -> None:
+        """Stop a run that cannot be recorded any more; what is done in the end is done even so."""
+        if not self.is_ending and not self.stop.reason:
+            self.stop.request(fault)
+
+    def _note(self, work: Work, done: Done, began: float) -> StepReport:
         step = StepReport(
-            id=step_id or work.id,
+            id=work.id,
             title=work.title,
             action=work.action,
             outcome=done.outcome,
@@ -212,10 +193,12 @@ class _Run:
                 "outcome": outcome,
                 "exit_code": int(outcome.exit_code),
                 "ended_early": ended_early if outcome is RunOutcome.FAILED else "",
-                "elapsed": time.time() - self.record.run["started"],
+                "elapsed": time.time() - self.journal.record.run["started"],
             }
         )
-        return journals.require(self.journal.path).report()
+        report = self.journal.record.report()
+        faults = (self.journal.fault,) if self.journal.fault else ()
+        return replace(report, warnings=(*report.warnings, *faults))
 
     def _tell(self, event: StepStarted | StepEnded) -> None:
         for listener in self.listeners:

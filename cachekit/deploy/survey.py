@@ -7,7 +7,7 @@ from typing import Any
 
 from cachekit.caches.base import Conditions, Survey
 from cachekit.deadline import Deadline, DeadlineError
-from cachekit.deploy import journal as journals
+from cachekit.deploy import history
 from cachekit.deploy.doing import on_each
 from cachekit.deploy.release_check import release_of
 from cachekit.deploy.rollback import Spared, is_rollback, spared
@@ -20,6 +20,7 @@ from cachekit.deploy.work import (
     DeployPlan,
     GoLiveWork,
     RollWork,
+    StartOutWork,
     WaitWork,
     WarmWork,
     Work,
@@ -98,7 +99,7 @@ class _Looking:
         """Estimate from the last run of the same step; of a warm by its targets."""
         if isinstance(work, WaitWork):
             return work.pause
-        if isinstance(work, RollWork | GoLiveWork | CheckWork):
+        if isinstance(work, RollWork | StartOutWork | GoLiveWork | CheckWork):
             return 0.0  # its steps are counted; a turn takes a moment
         elapsed, of = self._took.get((work.action, work.title), (None, 0))
         return elapsed * targets / of if elapsed is not None and of and targets else elapsed
@@ -137,7 +138,7 @@ class _Looking:
         cuts = [f"left out: {count:,} x {reason}" for reason, count in facts.cuts.items()]
         return [line, *cuts, *facts.warnings], "", facts.targets
 
-    def turns(self, work: GoLiveWork | RollWork) -> Found:
+    def turns(self, work: StartOutWork | GoLiveWork | RollWork) -> Found:
         """Ask where each node stands now."""
         nodes = (*work.nodes, *getattr(work, "instead_of", ()))
         found = on_each(nodes, lambda node: self._stands(node, tuple(work.actors.values())))
@@ -188,7 +189,7 @@ def _counted(found: object) -> str:
 def _took_before(plan: DeployPlan, state_dir: Path) -> Mapping[tuple[str, str], tuple[float, int]]:
     """Give what steps took in the newest runs that did them: seconds, and targets of a warm."""
     took: dict[tuple[str, str], tuple[float, int]] = {}
-    for record in journals.records(state_dir):
+    for record in history.records(state_dir):
         if record.run["site"] != plan.settings.site:
             continue
         for step in record.parts:
@@ -202,6 +203,7 @@ _LOOKS: dict[type[Work], Callable[[_Looking, Any], Found]] = {
     CacheWork: _Looking.caches,
     WarmWork: _Looking.warm,
     CheckWork: _Looking.releases,
+    StartOutWork: _Looking.turns,
     GoLiveWork: _Looking.turns,
     RollWork: _Looking.turns,
     CommandWork: _Looking.nothing,

@@ -1,12 +1,12 @@
 """A compiled plan: stages of work with all names resolved, ready to be looked at or done."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
 from cachekit.golive.base import GoLive
 from cachekit.model import Node
-from cachekit.plan import Plan
+from cachekit.plan import Plan, Step
 from cachekit.settings import Settings
 from cachekit.step_settings import OnFailure, ReleaseCheck, Steps
 
@@ -27,28 +27,39 @@ class Work:
     skip: str = ""
     """Why it is not to be done in this run; "" if it is."""
 
-    def only(self, names: Container[str]) -> Self:
-        """Leave out all other nodes."""
-        return replace(self, nodes=tuple(node for node in self.nodes if node.name in names))
+    def without(self, names: Container[str]) -> Self:
+        """Leave out these nodes."""
+        return replace(self, nodes=tuple(node for node in self.nodes if node.name not in names))
 
 
 @dataclass(frozen=True, kw_only=True)
 class CacheWork(Work):
-    """A clear or prime of caches."""
+    """A clear or prime of caches; `apart` if no node's caches refill from those of another."""
 
     plan: Plan
+    apart: bool = False
 
-    def only(self, names: Container[str]) -> Self:
-        """Leave out what is done at other nodes."""
-        stages = (
-            tuple(s for s in stage if any(p.node and p.node.name in names for p in s.places))
-            for stage in self.plan.stages
-        )
-        return replace(
-            self,
-            nodes=tuple(node for node in self.nodes if node.name in names),
-            plan=replace(self.plan, stages=tuple(filter(None, stages))),
-        )
+    def without(self, names: Container[str]) -> Self:
+        """Leave out what is done at these nodes alone."""
+
+        def stays(step: Step) -> bool:
+            return any(not place.node or place.node.name not in names for place in step.places)
+
+        return replace(super().without(names), plan=_narrowed(self.plan, stays))
+
+
+def by_place(plan: Plan) -> list[Plan]:
+    """Split a plan into those of each place."""
+
+    def at(place: str) -> Plan:
+        return _narrowed(plan, lambda step: step.place == place)
+
+    return list(map(at, dict.fromkeys(step.place for step in plan.steps)))
+
+
+def _narrowed(plan: Plan, stays: Callable[[Step], bool]) -> Plan:
+    stages = (tuple(filter(stays, stage)) for stage in plan.stages)
+    return replace(plan, stages=tuple(filter(None, stages)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +96,13 @@ class CheckWork(Work):
 
     check: ReleaseCheck
     release: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartOutWork(Work):
+    """Take out what a later step puts in: a readiness file of old days proves nothing today."""
+
+    actors: Mapping[str, GoLive]
 
 
 @dataclass(frozen=True, kw_only=True)

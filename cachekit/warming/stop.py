@@ -20,6 +20,7 @@ class Stop:
         self._at = math.inf if budget is None else clock() + budget
         self._cut_at = self._at + GRACE_SECONDS
         self._requested = ""
+        self._next: Stop | None = None
 
     @property
     def reason(self) -> str:
@@ -38,6 +39,8 @@ class Stop:
         self._cut_at = now if self._requested else min(self._cut_at, now + GRACE_SECONDS)
         self._at = min(self._at, now)
         self._requested = self._requested or reason
+        if self._next is not None:
+            self._next.request(reason)
 
     def reached(self, now: float) -> bool:
         """Whether nothing more may start."""
@@ -46,6 +49,11 @@ class Stop:
     def cut(self) -> bool:
         """Whether what is in flight must end."""
         return self._clock() >= self._cut_at
+
+    def afterwards(self, budget: float | None) -> "Stop":
+        """Give one for what is done even so: its own budget, or a request from now on, ends it."""
+        self._next = Stop(budget, self._clock)
+        return self._next
 
     def within(self, budget: float | None) -> "Stop":
         """Give a narrower one: it ends with this one, or before, once its own budget is spent."""

@@ -8,13 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cachekit.caches.base import Change, Place
+from cachekit.deadline import DeadlineError
 from cachekit.errors import UnreachableError
 from cachekit.events import StepEnded, StepStarted
 from cachekit.runs import RunReport
-from cachekit.step_settings import ClearStep, RunStep
+from cachekit.step_settings import ClearStep, PlanSettings, ReleaseCheck, RunStep, WaitStep
 from cachekit.warming.stop import Stop
 from tests import shelves
-from tests.plans import Switch, compiled, killed, outcomes, resume, rolling, run
+from tests.plans import WEB, Switch, compiled, killed, outcomes, resume, rolling, run, stages
 
 CLEAR = ClearStep(clear=("views",))
 DATA = ClearStep(clear=("data",))
@@ -91,7 +92,7 @@ def test_nodes_that_stay_out_count(tmp_path: Path) -> None:
     report = run(site.plan, tmp_path)
     assert report.exit_code == 1
     assert site.switch.turns == ["out web1"]
-    assert "web1 are out: max_out 1" in report.steps[0].reason
+    assert "no more than max_out 1 may be out: web1 is out" in report.steps[0].reason
 
 
 def test_a_node_that_others_took_out_is_worked_on_and_left_out(tmp_path: Path) -> None:
@@ -124,8 +125,104 @@ def test_the_last_node_that_serves_is_not_taken_out(tmp_path: Path) -> None:
     site = Site(out=("web2",), roll=("web1", "web2"))
     report = run(site.plan, tmp_path)
     assert report.exit_code == 1
-    assert "nobody would serve" in report.steps[0].reason
+    assert "max_out 1 may be out: web2 is out" in report.steps[0].reason
     assert site.switch.out == {"web2"}
+    assert site.cleared == ["web2", "web2"]
+
+
+def test_nobody_is_taken_out_while_nobody_can_tell_who_serves(tmp_path: Path) -> None:
+    site = Site()
+    site.switch.breaks["standing"] = UnreachableError("lb1", "no route to host")
+    report = run(site.plan, tmp_path)
+    assert report.exit_code == 1
+    assert "nobody would serve without web1: web1 is unknown" in report.steps[0].reason
+    assert "no route to host" in report.steps[0].reason
+    assert not site.switch.turns
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("x"), DeadlineError("not done within 60 s")])
+@pytest.mark.parametrize("what", ["take_out", "standing"])
+def test_whatever_an_actor_does_the_run_is_reported(
+    tmp_path: Path, what: str, error: Exception
+) -> None:
+    site = Site()
+    site.switch.breaks[what] = error
+    report = run(site.plan, tmp_path)
+    assert report.exit_code == 1
+    assert str(error) in report.steps[0].reason
+    assert site.switch.out == set()
+
+
+def test_all_that_is_out_counts_wherever_it_stands(tmp_path: Path) -> None:
+    site = Site(out=("web4",), max_out="2", batch="2")
+    report = run(site.plan, tmp_path)
+    assert report.exit_code == 3
+    assert site.switch.most_out == 2
+    assert site.cleared[:2] == ["web4", "web4"]
+    assert site.cleared.count("web3") == 2
+
+
+def test_a_node_that_others_took_out_and_that_fails_is_no_more_than_one(tmp_path: Path) -> None:
+    site = Site("web1", "web2", out=("web1",), batch="2", max_out="2", max_failed=3)
+    assert run(site.plan, tmp_path).exit_code == 1
+    assert site.switch.most_out == 2
+    site.failing.clear()
+    again = run(site.plan, tmp_path)
+    assert again.exit_code == 3
+    assert site.switch.out == {"web1"}
+
+
+def test_a_node_that_fails_does_not_cost_the_others_of_its_batch(tmp_path: Path) -> None:
+    site = Site("web1", steps=(ClearStep(clear=("views", "data")),), batch="2", max_failed=1)
+    assert run(site.plan, tmp_path).exit_code == 3
+    assert site.switch.out == {"web1"}
+
+
+def test_nodes_that_are_all_out_can_only_come_back(tmp_path: Path) -> None:
+    site, stop = Site(roll=("web1", "web2")), Stop(None)
+    run(site.plan, tmp_path, stop=stop, listener=stopping(stop, "1/web1/1"))
+    site.switch.out.add("web2")
+    resume(site.plan, tmp_path)
+    assert site.switch.out == {"web2"}
+
+
+def test_the_next_roll_is_not_taken_for_the_one_before(tmp_path: Path) -> None:
+    mark = RunStep(run=("sh", "-c", f"echo {{node}} >> {tmp_path}/marks"))
+    plan = compiled(rolling(CLEAR), rolling(mark))
+    killed(plan, tmp_path, lambda event: isinstance(event, StepStarted) and event.id == "2")
+    assert resume(plan, tmp_path).exit_code == 0
+    assert (tmp_path / "marks").read_text().split() == list(ALL_IN)
+
+
+def test_an_edge_rolls_only_once_the_nodes_behind_it_run_the_release(tmp_path: Path) -> None:
+    edges = [shelves.node(f"edge{n}", f"127.0.1.{n}", "edge") for n in (1, 2)]
+    pages = shelves.Shelf(layer=50, on=("edge",))
+    plan = compiled(
+        rolling(ClearStep(clear=("pages",)), roll=("edge",)),
+        nodes={node.name: node for node in (*WEB, *edges)},
+        caches={"pages": pages},
+        release_check=ReleaseCheck(on=("web",), command=("echo", "r1"), wait=0.1),
+    )
+    report = run(plan, tmp_path)
+    assert report.exit_code == 1
+    assert not pages.asked
+    assert standings(report) == {"edge1": "out"}
+    assert "runs r1 and not r2" in report.steps[0].reason
+
+
+def test_a_step_that_asks_for_a_rollback_gets_it_from_within_a_roll(tmp_path: Path) -> None:
+    back = PlanSettings(steps=stages(RunStep(run=("true",))))
+    step = RunStep(run=("false",), on_failure="rollback")
+    report = run(compiled(rolling(step), plans={"rollback": back}), tmp_path)
+    assert outcomes(report)["r1"] == "done"
+
+
+def test_a_roll_ends_with_its_deadline(tmp_path: Path) -> None:
+    wait = WaitStep(wait="0.3")
+    limited = run(compiled(rolling(wait, CLEAR, deadline=0.1)), tmp_path)
+    assert limited.exit_code == 1
+    assert "the time budget of 0.1 s is spent" in limited.steps[0].reason
+    assert not limited.ended_early
 
 
 def test_a_node_that_cannot_be_taken_out_is_not_worked_on(tmp_path: Path) -> None:
@@ -176,6 +273,40 @@ def test_what_has_passed_is_put_in_although_it_is_interrupted(tmp_path: Path) ->
     report = run(site.plan, tmp_path, stop=stop, listener=listen)
     assert standings(report) == {"web1": "in"}
     assert site.switch.turns == ["out web1", "in web1"]
+
+
+def test_a_node_that_fails_while_it_is_interrupted_stays_out(tmp_path: Path) -> None:
+    site, stop = Site("web1", steps=(DATA,)), Stop(None)
+    report = run(site.plan, tmp_path, stop=stop, listener=stopping(stop, "1/web1/1"))
+    assert standings(report) == {"web1": "out"}
+    assert site.switch.out == {"web1"}
+    assert "--resume" in report.nodes[0].reason
+
+
+def test_an_interrupted_roll_is_not_done_whatever_may_fail(tmp_path: Path) -> None:
+    site, stop = Site(max_failed=2), Stop(None)
+    report = run(site.plan, tmp_path, stop=stop, listener=stopping(stop, "1/web4/1"))
+    assert report.exit_code == 1
+    assert report.ended_early == "stopped by SIGTERM"
+    assert resume(site.plan, tmp_path).exit_code == 0
+    assert site.switch.out == set()
+
+
+def test_a_stop_before_the_first_step_leaves_nodes_where_they_were(tmp_path: Path) -> None:
+    site, stop = Site(out=("web1",), batch="2", max_out="3"), Stop(None)
+    site.switch.when_out = lambda: stop.request("stopped by SIGTERM")
+    run(site.plan, tmp_path, stop=stop)
+    assert site.switch.out == {"web1"}
+    assert set(site.cleared) == {"web1"}
+
+
+def test_a_node_that_was_left_out_is_not_put_in_untouched(tmp_path: Path) -> None:
+    site = Site("web1")
+    run(site.plan, tmp_path)
+    stop = Stop(None)
+    site.switch.when_out = lambda: stop.request("stopped by SIGTERM")
+    run(site.plan, tmp_path, stop=stop)
+    assert site.switch.out == {"web1"}
 
 
 @pytest.mark.parametrize("step", ["1", "1/web1/1", "1/web1/2", "1/web2/1", "1/web4/2"])

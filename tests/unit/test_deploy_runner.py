@@ -1,20 +1,31 @@
 """What becomes of a plan: order, failures, conditions, a kill, a stop, a rollback."""
 
+import errno
+import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cachekit.caches.base import Change, Conditions, Place
-from cachekit.deploy import journal
+from cachekit.deploy import history
+from cachekit.deploy.compile import compile_plan
 from cachekit.deploy.work import DeployPlan
 from cachekit.errors import JournalError, LockedError, UnreachableError
 from cachekit.events import StepEnded, StepStarted
 from cachekit.golive.base import Standing
 from cachekit.lock import locked_one
 from cachekit.scope import Scope
-from cachekit.step_settings import ClearStep, GoLiveStep, PlanSettings, RunStep, WaitStep
+from cachekit.step_settings import (
+    ClearStep,
+    GoLiveStep,
+    PlanSettings,
+    ReleaseCheck,
+    RunStep,
+    WaitStep,
+)
 from cachekit.warming.stop import Stop
 from tests import plans, shelves
 from tests.plans import WEB, compiled, killed, outcomes, resume, rolling, run, stages
@@ -198,6 +209,92 @@ def test_a_stop_ends_a_wait_and_is_said(tmp_path: Path) -> None:
     assert report.ended_early == "stopped by SIGTERM"
 
 
+def test_a_stop_does_not_end_what_is_final_but_another_one_does(tmp_path: Path) -> None:
+    stop = Stop(None)
+    last = stages(note(tmp_path / "m", "last"), WaitStep(wait="1h"), note(tmp_path / "m", "never"))
+    plan = compiled(WaitStep(wait="1h"), plan={"last": last})
+
+    def listen(event: Any) -> None:
+        if isinstance(event, StepStarted) and event.id in ("1", "f2"):
+            stop.request("stopped by SIGTERM")
+
+    report = run(plan, tmp_path, stop=stop, listener=listen)
+    assert outcomes(report) == {"1": "failed", "f1": "done", "f2": "failed", "f3": "skipped"}
+    assert marks(tmp_path / "m") == ["last"]
+
+
+def test_what_is_final_is_done_by_each_part_of_a_run(tmp_path: Path) -> None:
+    mended = RunStep(run=("test", "-e", str(tmp_path / "mended")))
+    plan = compiled(mended, plan={"last": stages(note(tmp_path / "m"))})
+    run(plan, tmp_path)
+    (tmp_path / "mended").touch()
+    assert resume(plan, tmp_path).exit_code == 0
+    assert marks(tmp_path / "m") == ["x", "x"]
+
+
+def test_a_full_disk_stops_the_run_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switch, disk = plans.Switch(), os.write
+    last = stages(note(tmp_path / "m", "last"))
+    plan = compiled(rolling(CLEAR), golive={"lb": switch}, plan={"last": last})
+
+    def full(file: int, data: bytes) -> int:
+        if data.lstrip().startswith(b'{"at"'):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return disk(file, data)
+
+    def listen(event: Any) -> None:
+        if isinstance(event, StepEnded) and event.step.id == "1/web2/1":
+            monkeypatch.setattr(os, "write", full)
+
+    report = run(plan, tmp_path, listener=listen)
+    assert report.exit_code == 1
+    assert "No space left on device" in report.ended_early
+    assert "No space left on device" in report.warnings[-1]
+    assert switch.turns == ["out web1", "in web1", "out web2", "in web2"]
+    assert marks(tmp_path / "m") == ["last"]
+
+
+def test_an_edge_is_kept_as_it_is_whatever_may_fail(tmp_path: Path) -> None:
+    pages = shelves.Shelf(layer=50)
+    plan = compiled(
+        ClearStep(clear=("pages",)),
+        caches={"pages": pages},
+        release_check=ReleaseCheck(on=("web",), command=("echo", "r1"), wait=0.1),
+        plan={"on_failure": "continue"},
+    )
+    assert run(plan, tmp_path).exit_code == 1
+    assert not pages.asked
+
+
+def test_steps_side_by_side_may_be_many(tmp_path: Path) -> None:
+    report = run(compiled((note(tmp_path / "m"),) * 30), tmp_path)
+    assert marks(tmp_path / "m") == ["x"] * 30
+    assert {"1a", "1z", "1aa", "1ad"} <= outcomes(report).keys()
+
+
+def test_a_run_is_not_resumed_once_another_release_has_run(tmp_path: Path) -> None:
+    backs = {"back": PlanSettings(steps=stages(RunStep(run=("true",))))}
+    plan = compiled(RunStep(run=("false",)), plans=backs)
+    run(plan, tmp_path)
+    settings = replace(plan.settings, release="r1", previous="r2")
+    facts = {**plans.FACTS, "release": "r1", "previous": "r2"}
+    run(compile_plan(settings, "back", facts), tmp_path)
+    with pytest.raises(JournalError, match="back of r1 ran since"):
+        resume(plan, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "[1]", '{"run": 5}', '{"at": 1, "run": {"cachekit": 2}}', '{"run": {"cachekit": 1}}'],
+)
+def test_what_is_no_record_of_ours_is_passed_over(tmp_path: Path, line: str) -> None:
+    report = run(compiled(CLEAR), tmp_path)
+    (tmp_path / "history" / "99999999T000000.000Z-deploy.jsonl").write_text(f"{line}\n")
+    assert [record.name for record in history.records(tmp_path)] == [report.run]
+
+
 def test_one_plan_of_a_site_runs_at_a_time(tmp_path: Path) -> None:
     plan = compiled(CLEAR)
     held = locked_one(tmp_path, "a plan of http://shop.example", "run")
@@ -208,11 +305,11 @@ def test_one_plan_of_a_site_runs_at_a_time(tmp_path: Path) -> None:
 def test_the_history_tells_what_each_run_did(tmp_path: Path) -> None:
     report = run(compiled(CLEAR, RunStep(run=("false",))), tmp_path)
     again = run(compiled(CLEAR), tmp_path)
-    found = [record.report() for record in journal.records(tmp_path)]
+    found = [record.report() for record in history.records(tmp_path)]
     assert sorted(found, key=lambda each: each.run) == sorted(
         (report, again), key=lambda each: each.run
     )
-    assert journal.find(tmp_path, report.run).report() == report
+    assert history.find(tmp_path, report.run).report() == report
 
 
 def test_what_starts_out_is_taken_out_before_anything_is_done(tmp_path: Path) -> None:
@@ -229,6 +326,30 @@ def test_what_starts_out_is_taken_out_before_anything_is_done(tmp_path: Path) ->
     assert seen == [{"web1"}]
     assert switch.out == set()
     assert [(node.name, node.standing.value) for node in report.nodes] == [("web1", "in")]
+
+
+@pytest.mark.parametrize("kind", [StepStarted, StepEnded])
+def test_what_starts_out_is_so_on_record(tmp_path: Path, kind: Any) -> None:
+    switch = plans.Switch(starts_out=True)
+    plan = compiled(GoLiveStep(golive=("lb",), on=("web1",)), golive={"lb": switch})
+    killed(plan, tmp_path, lambda event: isinstance(event, kind))
+    assert resume(plan, tmp_path).exit_code == 0
+    assert switch.out == set()
+
+
+def test_nothing_is_done_where_what_starts_out_does_not(tmp_path: Path) -> None:
+    switch = plans.Switch(starts_out=True, stuck={"web1"})
+    step = GoLiveStep(golive=("lb",), on=("web1",))
+    report = run(compiled(note(tmp_path / "m"), step, golive={"lb": switch}), tmp_path)
+    assert report.exit_code == 1
+    assert outcomes(report) == {"2-out": "failed", "1": "skipped", "2": "skipped"}
+
+
+def test_what_is_not_put_in_does_not_start_out(tmp_path: Path) -> None:
+    switch = plans.Switch(starts_out=True)
+    step = GoLiveStep(golive=("lb",), on=("web1",), when="{environment} == production")
+    assert run(compiled(step, golive={"lb": switch}), tmp_path).exit_code == 0
+    assert not switch.turns
 
 
 def test_what_is_replaced_goes_only_once_the_others_are_in(tmp_path: Path) -> None:
