@@ -19,6 +19,7 @@ from cachekit.runs import RunOutcome
 from cachekit.scope import Kind, Scope
 from cachekit.settings import Settings, WarmList
 from cachekit.sources.url_list import Urls
+from cachekit.warming.journal import forget
 from cachekit.warming.plan import WarmPlan, plan_warm
 from cachekit.warming.stop import Stop
 from cachekit.warming.warmer import run_warm
@@ -270,6 +271,8 @@ def _warmed(settings: Settings, chunk: Chunk, course: Course) -> Chunk:
         if not len(plan.urls):
             return replace(chunk, cuts=dict(plan.urls.cuts))
         report = course.warm(plan)
+        # What ends in the midst of a chunk is cleared and warmed anew, from its beginning.
+        forget(course.conditions.state_dir, report.run)
     except CachekitError as error:  # what was cleared must be in a report all the same
         return replace(chunk, problem=str(error))
     return replace(chunk, warm=report, cuts=dict(plan.urls.cuts))

@@ -161,6 +161,12 @@ def rejudge(state_dir: Path, name: str, outcome: str) -> None:
             _write_run(folder, run | {"outcome": outcome})
 
 
+def forget(state_dir: Path, name: str) -> None:
+    """Remove the record of a run that nobody will ask for: it takes the place of no other then."""
+    if name:
+        shutil.rmtree(state_dir / "runs" / name, ignore_errors=True)
+
+
 def likeness(done: TargetDone) -> Likeness:
     """Tell which targets may share a line."""
     return done.asked, done.status, done.verdict, done.retries

@@ -63,6 +63,8 @@ def test_each_chunk_is_warm_again_before_the_next_is_cleared(
     assert done.outcome is RunOutcome.DONE
     assert [len(chunk.urls) for chunk in done.chunks] == [3, 3, 1]
     assert cold == [3, 3, 1]
+    runs = course.conditions.state_dir / "runs"
+    assert not [*runs.iterdir()], "no chunk takes the place of a run that others may ask for"
     assert [origin.count(url) for url in URLS] == [2] * 7
     assert origin.count("/other") == 1
     assert all(visitor.finds(url) for url in URLS)
