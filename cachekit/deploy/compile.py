@@ -51,7 +51,7 @@ def compile_plan(
     )
     compiler = _Compiler(around)
     stages, last = compiler.stages(written.steps, ""), compiler.stages(written.last, "f")
-    compiler.problems += lint.faults((*stages, *last))
+    compiler.problems += lint.faults(settings, (*stages, *last))
     compiler.refuse()
     stages = (*_starting_out((*stages, *last)), *stages)
     fails_back = any(w.on_failure == "rollback" for stage in stages for w in stage)
@@ -63,7 +63,7 @@ def compile_plan(
         last=last,
         rollback=_rollback(settings, name, written, facts) if fails_back else None,
         seconds=written.deadline,
-        warnings=tuple(lint.doubts(settings, stages)),
+        warnings=tuple(lint.doubts(settings, (*stages, *last))),
         digest=hashlib.sha256(repr(written).encode(errors="replace")).hexdigest(),
     )
 

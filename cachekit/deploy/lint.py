@@ -1,9 +1,11 @@
 """Faults in the order of a plan that each step alone does not show."""
 
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 
 from cachekit.deploy.work import CacheWork, GoLiveWork, RollWork, Stage, WarmWork, Work
 from cachekit.errors import Problem
+from cachekit.model import Node
 from cachekit.plan import Action
 from cachekit.plan import Step as CacheStep
 from cachekit.scope import Kind
@@ -16,22 +18,27 @@ PAGES = 40
 _HARMLESS = (Kind.RELEASE, Kind.OLDER_THAN)
 
 
-def faults(stages: Sequence[Stage]) -> Iterator[Problem]:
-    """Find clears that run outside in, warmth that is undone, and sites taken out as a whole."""
-    works = _works(stages)
-    stages = list(_unrolled(stages))
-    yield from _outside_in(stages)
-    yield from _undone(stages)
-    for work in works:
+def faults(settings: Settings, stages: Sequence[Stage]) -> Iterator[Problem]:
+    """Find clears that run outside in, warmth that is undone, and sites taken out as a whole.
+
+    Steps that are left out by their condition do no harm.
+    """
+    stages = _meant(stages)
+    for work in _works(stages):
         if isinstance(work, RollWork):
             yield from _all_out(work)
         elif isinstance(work, GoLiveWork):
             yield from _switched_off(work)
+    stages = list(_unrolled(stages))
+    yield from _beside(stages)
+    yield from _outside_in(settings, stages)
+    yield from _undone(stages)
 
 
 def doubts(settings: Settings, stages: Sequence[Stage]) -> Iterator[str]:
     """Say what may be wrong with a plan, and cannot be known without asking."""
-    works = _works(list(_unrolled(stages)))
+    stages = list(_unrolled(_meant(stages)))
+    works = _works(stages)
     edge = [work for work in works if isinstance(work, CacheWork) and clears_edge(work)]
     if edge and settings.release_check is None:
         yield (
@@ -41,6 +48,11 @@ def doubts(settings: Settings, stages: Sequence[Stage]) -> Iterator[str]:
     for work in works:
         if isinstance(work, GoLiveWork) and any(a.starts_out for a in work.actors.values()):
             yield f"step {work.id} puts nodes in that are taken out when the run starts"
+    for warm, clear, step in _cold_again(stages, everything=False):
+        yield (
+            f"step {clear.id} clears {step.scope} of {step.name}, which step {warm.id} may have"
+            " warmed; warm it afterwards"
+        )
 
 
 def clears_edge(work: CacheWork) -> bool:
@@ -54,7 +66,11 @@ def _unrolled(stages: Sequence[Stage]) -> Iterator[Stage]:
         yield stage
         for work in stage:
             if isinstance(work, RollWork):
-                yield from work.preview
+                yield from _meant(work.preview)
+
+
+def _meant(stages: Sequence[Stage]) -> list[Stage]:
+    return [tuple(work for work in stage if not work.skip) for stage in stages]
 
 
 def _works(stages: Sequence[Stage]) -> list[Work]:
@@ -72,13 +88,15 @@ def _clearing(stages: Sequence[Stage]) -> Iterator[tuple[int, Work, CacheStep]]:
                 yield from ((number, work, step) for step in work.plan.steps if _clears(step))
 
 
-def _outside_in(stages: Sequence[Stage]) -> Iterator[Problem]:
+def _outside_in(settings: Settings, stages: Sequence[Stage]) -> Iterator[Problem]:
     told = set()
     clears = list(_clearing(stages))
     for earlier, outer, out in clears:
         for later, inner, step in clears:
             pair = (outer.id, inner.id)
-            if earlier < later and step.layer < out.layer and _meet(out, step) and pair not in told:
+            if earlier >= later or step.layer >= out.layer or pair in told:
+                continue
+            if _refills(settings, out, step):
                 told.add(pair)
                 yield Problem(
                     f"step {inner.id}",
@@ -88,6 +106,22 @@ def _outside_in(stages: Sequence[Stage]) -> Iterator[Problem]:
 
 
 def _undone(stages: Sequence[Stage]) -> Iterator[Problem]:
+    beside = {work.id: stage for stage in stages for work in stage}
+    for warm, clear, step in _cold_again(stages, everything=True):
+        when = "beside" if clear in beside[warm.id] else "after"
+        yield Problem(
+            f"step {clear.id}",
+            f"clears {step.name} {when} step {warm.id} warmed it: warm afterwards",
+        )
+
+
+def _cold_again(
+    stages: Sequence[Stage], *, everything: bool
+) -> Iterator[tuple[Work, Work, CacheStep]]:
+    """Find warms with the clears that come after or beside them, once for each pair.
+
+    Of everything, or else of some URLs or keys: nobody knows whether these were warmed.
+    """
     told = set()
     for number, stage in enumerate(stages):
         for work in stage:
@@ -95,16 +129,32 @@ def _undone(stages: Sequence[Stage]) -> Iterator[Problem]:
                 continue
             names = {node.name for node in work.nodes}
             for later, clear, step in _clearing(stages):
-                touched = any(
-                    place.node is None or place.node.name in names for place in step.places
-                )
+                touched = any(not place.node or place.node.name in names for place in step.places)
+                if (step.scope.kind is Kind.EVERYTHING) is not everything:
+                    continue
                 if later >= number and touched and (work.id, clear.id) not in told:
                     told.add((work.id, clear.id))
-                    when = "beside" if later == number else "after"
-                    yield Problem(
-                        f"step {clear.id}",
-                        f"clears {step.name} {when} step {work.id} warmed it: warm afterwards",
-                    )
+                    yield work, clear, step
+
+
+def _beside(stages: Sequence[Stage]) -> Iterator[Problem]:
+    """Find steps side by side that cannot share nodes: turns would cross, and warms are locked."""
+    for stage in stages:
+        for one, other in combinations(stage, 2):
+            kinds = RollWork | GoLiveWork
+            turn = isinstance(one, kinds) and isinstance(other, kinds)
+            warm = isinstance(one, WarmWork) and isinstance(other, WarmWork)
+            both = [node.name for node in _turned(one) if node in _turned(other)]
+            if (turn or warm) and both:
+                yield Problem(
+                    f"step {other.id}",
+                    f"{'turns' if turn else 'warms'} {', '.join(both)} beside step {one.id}, which"
+                    " does so as well: one after the other",
+                )
+
+
+def _turned(work: Work) -> tuple[Node, ...]:
+    return (*work.nodes, *work.instead_of) if isinstance(work, GoLiveWork) else work.nodes
 
 
 def _all_out(work: RollWork) -> Iterator[Problem]:
@@ -126,9 +176,15 @@ def _switched_off(work: GoLiveWork) -> Iterator[Problem]:
         )
 
 
-def _meet(one: CacheStep, other: CacheStep) -> bool:
-    """Whether two caches may be before one another: a shared one is before all."""
+def _refills(settings: Settings, outer: CacheStep, inner: CacheStep) -> bool:
+    """Whether what was cleared further out may have refilled from the inner cache.
+
+    A node that has the inner cache itself refills from its own; any other, and a shared one, from
+    all of them.
+    """
+    cache = settings.caches[inner.name.partition("/")[0]]
+    homes = {place.node.name for place in cache.places(settings.nodes) if place.node}
     here, there = (
-        {place.node.name for place in step.places if place.node} for step in (one, other)
+        {place.node.name for place in step.places if place.node} for step in (outer, inner)
     )
-    return not here or not there or not here.isdisjoint(there)
+    return not here or not there or bool(here - homes) or not here.isdisjoint(there)

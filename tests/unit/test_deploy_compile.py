@@ -137,6 +137,41 @@ def test_caches_of_different_nodes_are_not_before_one_another() -> None:
     compiled(replace(CLEAR_PAGES, on=("web1",)), replace(CLEAR_VIEWS, on=("web2",)), caches=CACHES)
 
 
+def test_an_edge_of_its_own_is_before_the_caches_of_all_nodes() -> None:
+    edge = shelves.node("edge1", "127.0.1.1", "edge")
+    caches = {**CACHES, "pages": shelves.Shelf(layer=50, on=("edge",))}
+    nodes = {node.name: node for node in (*plans.WEB, edge)}
+    text = refused(CLEAR_PAGES, CLEAR_VIEWS, caches=caches, nodes=nodes)
+    assert "clear inside out" in text
+
+
+def test_a_step_that_is_left_out_is_no_fault() -> None:
+    never = replace(CLEAR_PAGES, when="{environment} == staging")
+    compiled(WARM, never, caches=CACHES, warmlists=LISTS)
+    compiled(replace(rolling(WARM), when="{environment}"), CLEAR_PAGES, caches=CACHES)
+
+
+def test_a_clear_of_some_pages_after_a_warm_is_a_doubt() -> None:
+    some = ClearStep(clear=("pages",), key=("/a",))
+    plan = compiled(WARM, some, WARM, caches=CACHES, warmlists=LISTS)
+    assert any("which step 1 may have warmed" in warning for warning in plan.warnings)
+
+
+@pytest.mark.parametrize(
+    ("stage", "what"),
+    [
+        ((WARM, replace(WARM, on=("web1",))), "warms web1 beside step 1a"),
+        ((rolling(WARM), rolling(WARM)), "turns web1, web2, web3, web4 beside step 1a"),
+        (
+            (GoLiveStep(golive=("lb",), on=("web1",), instead_of=("web2",)), rolling(WARM)),
+            "turns web1, web2 beside step 1a",
+        ),
+    ],
+)
+def test_steps_that_would_cross_are_refused_side_by_side(stage: Any, what: str) -> None:
+    assert what in refused(stage, warmlists=LISTS)
+
+
 def test_old_entries_may_be_reaped_at_any_time() -> None:
     reap = ClearStep(clear=("old",), older_than=("7d",))
     old = shelves.Shelf(layer=10)
