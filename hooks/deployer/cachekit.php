@@ -1,8 +1,8 @@
 <?php
 
 /**
- * Deployer 7 and later: runs plans of cachekit.yaml on the machine that runs `dep`, around the
- * switch of the link `current`. In deploy.php, after the recipe: `require 'hooks/deployer/cachekit.php';`
+ * Deployer, from 7.5 on: runs plans of cachekit.yaml on the machine that runs `dep`, around the switch
+ * of the link `current`. In deploy.php, after the recipe: `require 'hooks/deployer/cachekit.php';`
  */
 
 namespace Deployer;
@@ -10,31 +10,38 @@ namespace Deployer;
 set('cachekit_command', 'cachekit');
 set('cachekit_before', 'deploy');   // the plan between upload and switch; '' for none
 set('cachekit_after', '');          // the plan after the switch
+set('cachekit_rollback', '');       // the plan after `dep rollback`
 set('cachekit_options', '');        // such as --soft-fail=3, which accepts degraded
-set('cachekit_timeout', 3600);      // seconds; Deployer's own 300 would end it half way
+set('cachekit_timeout', 3600);      // seconds
 
-function cachekit(string $plan): void
+function cachekit(string $plan, string $rollback = 'false'): void
 {
     if ($plan === '') {
         return;
     }
-    $previous = get('cachekit_previous', '');
+    // Not {{release_revision}}, which is gone after the switch.
+    $release = run('cat {{release_or_current_path}}/REVISION');
     runLocally(
         '{{cachekit_command}} run ' . escapeshellarg($plan) . ' {{cachekit_options}}'
-            . ' --release ' . escapeshellarg(get('release_revision'))
-            . ' --previous=' . escapeshellarg($previous),
+            . ' --release ' . escapeshellarg($release)
+            . ' --previous=' . escapeshellarg(get('cachekit_previous', '')),
         timeout: get('cachekit_timeout'),
         env: [
             'CACHEKIT_TOOL' => 'deployer',
             'CACHEKIT_ENVIRONMENT' => get('labels', [])['stage'] ?? '',
+            'CACHEKIT_ROLLBACK' => $rollback,
         ],
         forceOutput: true,
     );
 }
 
+desc('Keeps in mind which release is live');
+task('cachekit:live', function () {
+    set('cachekit_previous', run('cat {{current_path}}/REVISION 2>/dev/null || true'));
+})->once();
+
 desc('Runs a plan of cachekit before the switch');
 task('cachekit:before', function () {
-    set('cachekit_previous', run('cat {{current_path}}/REVISION 2>/dev/null || true'));
     cachekit(get('cachekit_before'));
 })->once();
 
@@ -43,5 +50,13 @@ task('cachekit:after', function () {
     cachekit(get('cachekit_after'));
 })->once();
 
+desc('Runs a plan of cachekit after a rollback');
+task('cachekit:rollback', function () {
+    cachekit(get('cachekit_rollback'), rollback: 'true');
+})->once();
+
 before('deploy:symlink', 'cachekit:before');
+before('cachekit:before', 'cachekit:live');
 after('deploy:symlink', 'cachekit:after');
+before('rollback', 'cachekit:live');
+after('rollback', 'cachekit:rollback');
