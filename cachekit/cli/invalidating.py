@@ -16,7 +16,7 @@ from cachekit.execution import Limits
 from cachekit.invalidation import run
 from cachekit.invalidation.plan import plan_invalidation
 from cachekit.invalidation.reading import Changes, read_between, read_listing
-from cachekit.reports import invalidation
+from cachekit.reports import invalidation, invalidation_json
 from cachekit.settings import Settings
 from cachekit.warming.stop import Stop
 
@@ -73,5 +73,5 @@ def _changes(options: Mapping[str, Any]) -> Changes:
 def _rendered(report: run.InvalidationReport, options: Mapping[str, Any], code: int) -> str:
     dry_run = options["dry_run"]
     if options["output_format"] == "json":
-        return invalidation.render_json(report, code, dry_run=dry_run)
+        return invalidation_json.render(report, code, dry_run=dry_run)
     return invalidation.render_plan(report) if dry_run else invalidation.render(report)

@@ -1,7 +1,7 @@
 """Carries out a plan: clears inside out, what is broad warmed at once, and URLs in chunks."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cachekit.chunks import (
@@ -123,16 +123,33 @@ def _plan_clears(plan: InvalidationPlan, settings: Settings, course: Course) -> 
     scopes = [(cache, Scope(kind, tuple(values))) for (cache, kind), values in before.items()]
     chunked = [(c, Scope(Kind.URL, tuple(urls))) for c, urls in plan.chunked.items() if urls]
     plans: list[Plan] = []
-    problems: list[Problem] = []
+    problems: dict[Problem, None] = {}
     for cache, scope in (*scopes, *chunked):
-        selection = replace(course.selection, caches=(cache,))
         try:
-            plans.append(plan_clear(settings, selection, scope, course.conditions))
-        except ConfigError as error:
-            problems += error.problems
+            plans.append(_plan_clear(cache, scope, settings, course))
+        except ConfigError:
+            problems |= dict.fromkeys(_refusals(plan, (cache, scope.kind), settings, course))
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(list(problems))
     return plans[: len(scopes)]
+
+
+def _plan_clear(cache: str, scope: Scope, settings: Settings, course: Course) -> Plan:
+    selection = replace(course.selection, caches=(cache,))
+    return plan_clear(settings, selection, scope, course.conditions)
+
+
+def _refusals(
+    plan: InvalidationPlan, refused: tuple[str, Kind], settings: Settings, course: Course
+) -> Iterator[Problem]:
+    """Find what is refused among things of a kind, and say of each by which file and rule."""
+    for each, causes in plan.clears.items():
+        if (each.cache, each.kind) != refused:
+            continue
+        try:
+            _plan_clear(each.cache, each.scope, settings, course)
+        except ConfigError as error:
+            yield from (Problem(str(causes[0]), str(problem)) for problem in error.problems)
 
 
 def _cleared(plans: Sequence[Plan], course: Course) -> tuple[ActionReport, ...]:

@@ -1,13 +1,10 @@
 """Plans and runs of invalidation, each line with the files and rules that caused it."""
 
-import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from cachekit.caches.base import Change
 from cachekit.chunks import Chunk, ChunksReport
-from cachekit.documents import VERSION, action_document, plain, warm_document
-from cachekit.invalidation.assets import AssetFinding, Keeping
+from cachekit.invalidation.assets import Keeping
 from cachekit.invalidation.causes import Causes
 from cachekit.invalidation.plan import InvalidationPlan
 from cachekit.invalidation.run import InvalidationReport
@@ -19,6 +16,8 @@ from cachekit.results import Outcome, WarmReport
 from cachekit.runs import RunOutcome
 
 _CAUSES = 3
+_LINES = 200
+"""So many lines of a kind are for people; `--format json` has all."""
 _FAILURES = 5
 _THEN = {
     "rebuild": "everything is cleared, and the lists are warmed",
@@ -44,27 +43,6 @@ def render_plan(report: InvalidationReport) -> str:
 def render(report: InvalidationReport) -> str:
     """Write for people what was done."""
     return _text(_run_lines(report))
-
-
-def render_json(report: InvalidationReport, exit_code: int, *, dry_run: bool) -> str:
-    """Write plan and run as one JSON document; docs/invalidation.md has its shape."""
-    document = {
-        "version": VERSION,
-        "command": "invalidate --dry-run" if dry_run else "invalidate",
-        "site": report.plan.site,
-        "outcome": report.outcome.value,
-        "exit_code": int(exit_code),
-        "elapsed": round(report.elapsed, 6),
-        "ended_early": report.ended_early,
-        "problem": report.problem,
-        "plan": _plan(report.plan),
-        "assets": [_asset(each) for each in report.assets],
-        "clears": [action_document(each, each.exit_code) for each in report.clears],
-        "warm": warm_document(report.warm) if report.warm else None,
-        "chunks": [_chunk(each) for each in report.chunks.chunks] if report.chunks else [],
-        "left": report.chunks.left if report.chunks else 0,
-    }
-    return json.dumps(document, indent=2) + "\n"
 
 
 def _text(lines: Iterator[str]) -> str:
@@ -120,11 +98,12 @@ def _explained(title: str, lines: Sequence[tuple[str, Causes]]) -> Iterator[str]
     if lines:
         yield ""
         yield f"{title}:"
-    for line, causes in lines:
+    for line, causes in lines[:_LINES]:
         yield f"  {line}"
         yield from (f"      {cause}" for cause in causes[:_CAUSES])
         if len(causes) > _CAUSES:
             yield f"      and {len(causes) - _CAUSES:,} more"
+    yield from _more(lines)
 
 
 def _within(plan: InvalidationPlan) -> Iterator[str]:
@@ -148,7 +127,13 @@ def _unmatched(plan: InvalidationPlan) -> Iterator[str]:
     if plan.unmatched:
         yield ""
         yield f"no rule matches: {_THEN[plan.then]}"
-        yield from (f"  {change}" for change in plan.unmatched)
+        yield from (f"  {change}" for change in plan.unmatched[:_LINES])
+        yield from _more(plan.unmatched)
+
+
+def _more(lines: Sequence[object]) -> Iterator[str]:
+    if len(lines) > _LINES:
+        yield f"  and {len(lines) - _LINES:,} more; --format json has all"
 
 
 def _assets(report: InvalidationReport) -> Iterator[str]:
@@ -244,56 +229,6 @@ def _next(report: InvalidationReport) -> str:
     if report.outcome is RunOutcome.DONE and not report.plan.changes:
         return "nothing; no file has changed"
     return _NEXT[report.outcome]
-
-
-def _plan(plan: InvalidationPlan) -> dict[str, Any]:
-    return {
-        "changes": plan.changes,
-        "clear": [
-            {"cache": e.cache, "kind": e.kind.value, "value": e.value, "causes": _causes(causes)}
-            for e, causes in plan.clears.items()
-        ],
-        "warm": [{"url": url, "causes": _causes(causes)} for url, causes in plan.warms.items()],
-        "lists": list(plan.lists) if plan.within is not None else [],
-        "within": [str(scope) for scope in plan.within or ()],
-        "merged": [
-            {
-                "cache": merge.into.cache,
-                "kind": merge.kind.value,
-                "count": merge.count,
-                "limit": merge.limit,
-                "into": str(merge.into.scope),
-            }
-            for merge in plan.merges
-        ],
-        "ignored": plain(plan.ignored),
-        "unmatched": plain(plan.unmatched),
-        "then": plan.then,
-        "notes": list(plan.notes),
-    }
-
-
-def _causes(causes: Causes) -> list[dict[str, str]]:
-    return [
-        {"path": cause.change.path, "change": cause.change.kind.value, "rule": cause.rule}
-        for cause in causes
-    ]
-
-
-def _asset(finding: AssetFinding) -> dict[str, Any]:
-    (cause,) = _causes((finding.cause,))
-    return {"url": finding.url, "browsers": finding.keeping.value, "found": finding.found, **cause}
-
-
-def _chunk(chunk: Chunk) -> dict[str, Any]:
-    return {
-        "urls": list(chunk.urls),
-        "outcome": chunk.outcome.value,
-        "problem": chunk.problem,
-        "cuts": dict(chunk.cuts),
-        "clears": [action_document(each, each.exit_code) for each in chunk.clears],
-        "warm": warm_document(chunk.warm) if chunk.warm else None,
-    }
 
 
 def _plural(count: int, one: str) -> str:

@@ -299,6 +299,23 @@ def test_what_cannot_be_compared_is_said(
     assert message in done.stderr
 
 
+def test_what_a_cache_refuses_is_said_with_file_and_rule(site: Site, origin: Origin) -> None:
+    site.set("  assets:", '    - {match: "tag/(*)", clear: {pages: {tag: "{1}"}}}\n  assets:')
+    done = site.invalidate("--changes", "paths", "--yes", stdin="tag/a\ntag/a b\n")
+    assert done.code == 2
+    refused = "cachekit: tag/a b (modified) by rules[4] tag/(*): pages: tag a b: contains"
+    assert done.stderr.startswith(refused)
+    assert len(done.stderr.splitlines()) == 1
+    assert counts(origin) == fetched_again()
+
+
+def test_a_plan_for_people_is_no_longer_than_they_read(site: Site) -> None:
+    listed = "".join(f"unknown/{number}\n" for number in range(250))
+    done = site.invalidate("--changes", "paths", "--dry-run", stdin=listed)
+    assert done.stdout.count(" (modified)\n") == 200
+    assert "  and 50 more; --format json has all\n" in done.stdout
+
+
 def test_one_way_of_saying_what_changed(site: Site) -> None:
     for arguments in ((), ("--from", "r1"), ("--from", "r1", "--to", "r2", "--changes", "paths")):
         done = site.cachekit.run("invalidate", *arguments)
