@@ -19,6 +19,8 @@ from cachekit.settings import Settings
 WITHIN_LISTS = frozenset({Kind.EVERYTHING, Kind.URL_PREFIX, Kind.URL_REGEX})
 """Scopes on caches of pages of which lists tell what was in them."""
 
+REBUILD = "unmatched: rebuild"
+
 
 @dataclass(frozen=True, kw_only=True)
 class InvalidationPlan:
@@ -97,7 +99,12 @@ class InvalidationPlan:
             if not self.lists and any(each.kind in WITHIN_LISTS for each in self.clears)
             else ()
         )
-        return (*blind, *unlisted)
+        nowhere = (
+            ("no cache is here to be cleared; lists are all that is warmed",)
+            if self.rebuilds and not self.clears
+            else ()
+        )
+        return (*nowhere, *blind, *unlisted)
 
 
 def plan_invalidation(
@@ -202,7 +209,7 @@ class _Matching:
         self.unmatched.append(change)
         if self._invalidation.unmatched != "rebuild":
             return
-        cause = Cause(change, "unmatched: rebuild")
+        cause = Cause(change, REBUILD)
         for name in self._invalidation.rebuild or self._here:
             for chosen_name in self._chosen(name, Kind.EVERYTHING):
                 self.draft.clear(chosen_name, Kind.EVERYTHING, "", {}, cause)

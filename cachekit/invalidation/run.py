@@ -18,7 +18,7 @@ from cachekit.chunks import (
 )
 from cachekit.errors import CachekitError, ConfigError, Problem
 from cachekit.invalidation.assets import AssetFinding, Keeping, ask_assets
-from cachekit.invalidation.plan import InvalidationPlan
+from cachekit.invalidation.plan import REBUILD, InvalidationPlan
 from cachekit.invalidation.within import Within
 from cachekit.outcomes import ActionReport
 from cachekit.plan import Plan, plan_clear
@@ -149,7 +149,8 @@ def _refusals(
         try:
             _plan_clear(each.cache, each.scope, settings, course)
         except ConfigError as error:
-            yield from (Problem(str(causes[0]), str(problem)) for problem in error.problems)
+            hint = "; `rebuild:` can leave it out" if causes[0].rule == REBUILD else ""
+            yield from (Problem(str(causes[0]), f"{why}{hint}") for why in error.problems)
 
 
 def _cleared(plans: Sequence[Plan], course: Course) -> tuple[ActionReport, ...]:

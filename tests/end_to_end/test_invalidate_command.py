@@ -9,7 +9,7 @@ import pytest
 
 from tests.command import Cachekit, Finished
 from tests.servers.origin import Origin
-from tests.servers.process import require_program
+from tests.servers.process import require_program, wait_until
 from tests.servers.varnish import Varnish, Visitor, clearable
 
 pytestmark = [pytest.mark.server, pytest.mark.end_to_end]
@@ -238,6 +238,23 @@ def test_a_page_that_fails_ends_the_chunks(site: Site, origin: Origin) -> None:
     assert origin.count("/p/2") == 1
 
 
+def test_killed_between_clear_and_warm_it_is_run_again(site: Site, origin: Origin) -> None:
+    site.set("  rules:", "  chunk: 1\n  rules:")
+    origin.page("/p/1", delay=2.0)
+    site.write("templates/product/1.twig", "templates/product/2.twig", text="new\n")
+    site.commit("r2")
+    where = ("--repository", str(site.source), "--state-dir", str(site.cachekit.state_dir))
+    arguments = ("invalidate", "--from", "r1", "--to", "r2", "--yes", *where)
+    with site.cachekit.start(*arguments) as killed:
+        assert wait_until(lambda: origin.count("/p/1") == 2, 30)
+        killed.kill()
+    assert site.visitor.finds("/p/2"), "no more than a chunk was touched"
+    done = site.invalidate("--yes")
+    assert done.code == 0, done.stdout
+    assert all(site.visitor.finds(url) for url in URLS)
+    assert origin.count("/p/2") == 2
+
+
 def test_two_directories_of_releases(site: Site, origin: Origin) -> None:
     old = site.cachekit.folder / "r1"
     shutil.copytree(site.source, old)
@@ -306,6 +323,15 @@ def test_what_a_cache_refuses_is_said_with_file_and_rule(site: Site, origin: Ori
     refused = "cachekit: tag/a b (modified) by rules[4] tag/(*): pages: tag a b: contains"
     assert done.stderr.startswith(refused)
     assert len(done.stderr.splitlines()) == 1
+    assert counts(origin) == fetched_again()
+
+
+def test_a_rebuild_that_is_refused_says_how_to_narrow_it(site: Site, origin: Origin) -> None:
+    site.set("caches:", 'caches:\n  objects: {type: memcache, servers: "127.0.0.1:1"}')
+    done = site.invalidate("--changes", "paths", "--yes", stdin="unknown.txt\n")
+    assert done.code == 2
+    assert "unknown.txt (modified) by unmatched: rebuild: objects: the store may be" in done.stderr
+    assert done.stderr.endswith("; `rebuild:` can leave it out\n")
     assert counts(origin) == fetched_again()
 
 

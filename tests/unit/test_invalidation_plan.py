@@ -125,6 +125,12 @@ def test_what_no_rule_matches_is_rebuilt_by_default() -> None:
     assert {cause.change.path for cause in causes} == {"product/1.twig", "else"}
 
 
+def test_where_no_cache_is_a_rebuild_says_that_nothing_is_cleared() -> None:
+    plan = planned(Settings(site=SITE, nodes=NODES), "a")
+    assert plan.notes[0].startswith("no cache is here to be cleared")
+    assert not planned(settings_of(), "a").notes
+
+
 def test_rebuild_can_be_narrowed() -> None:
     plan = planned(settings_of(rebuild=("views",)), "else")
     assert cleared(plan) == ["views everything"]
