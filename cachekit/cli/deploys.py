@@ -127,7 +127,8 @@ def _plan(
 ) -> DeployPlan:
     facts = _facts(settings, options) if record is None else record.run["facts"]
     named = replace(settings, release=facts["release"], previous=facts["previous"])
-    choices.checked(named, options)
+    # Here, `--release` is no more than one way to say it.
+    choices.checked(named, {**options, "release": None})
     plan = compile_plan(named, options["plan"], facts, force=options["force"])
     if record is not None and record.run["digest"] != plan.digest:
         raise JournalError(

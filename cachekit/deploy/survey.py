@@ -1,5 +1,7 @@
 """A look at all that a plan would touch: counts, standings, releases, times. Nothing is changed."""
 
+import logging
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +39,7 @@ from cachekit.warming.plan import plan_warm
 from cachekit.warming.stop import Stop
 
 LOOK_SECONDS = 20.0
+_log = logging.getLogger(__name__)
 _CHANGED = (RunOutcome.DONE, RunOutcome.DEGRADED)
 
 Found = tuple[list[str], str, int]
@@ -46,7 +49,7 @@ Found = tuple[list[str], str, int]
 def survey(plan: DeployPlan, state_dir: Path, *, force: bool = False) -> PlanForecast:
     """Look at what each step would touch. What cannot be known is said to be unknown."""
     looking = _Looking(plan, state_dir, force)
-    steps = [looking.look(work) for work in _all_works(plan)]
+    steps = [looking.look(work, times) for work, times in _all_works(plan)]
     seconds = [step.seconds for step in steps if not step.skip]
     known = all(each is not None for each in seconds)
     return PlanForecast(
@@ -61,11 +64,13 @@ def survey(plan: DeployPlan, state_dir: Path, *, force: bool = False) -> PlanFor
     )
 
 
-def _all_works(plan: DeployPlan) -> Iterator[Work]:
+def _all_works(plan: DeployPlan) -> Iterator[tuple[Work, int]]:
+    """Give all work in order, and how often it is done: once for each batch of a roll."""
     for work in plan.works:
-        yield work
-        if isinstance(work, RollWork):
-            yield from (inner for stage in work.preview for inner in stage)
+        yield work, 1
+        if isinstance(work, RollWork) and not work.skip:
+            batches = math.ceil(len(work.nodes) / work.batch)
+            yield from ((inner, batches) for stage in work.preview for inner in stage)
 
 
 class _Looking:
@@ -75,8 +80,8 @@ class _Looking:
         self._force = force
         self._took = _took_before(plan, state_dir)
 
-    def look(self, work: Work) -> StepForecast:
-        """Look at one step."""
+    def look(self, work: Work, times: int) -> StepForecast:
+        """Look at one step that is done so many times."""
         lines, refusal, targets = self._found(work) if not work.skip else ([], "", 0)
         return StepForecast(
             id=work.id,
@@ -86,7 +91,7 @@ class _Looking:
             skip=work.skip,
             found=tuple(lines),
             refusal=refusal,
-            seconds=self._seconds(work, targets),
+            seconds=self._seconds(work, targets, times),
         )
 
     def _found(self, work: Work) -> Found:
@@ -94,15 +99,20 @@ class _Looking:
             return _LOOKS[type(work)](self, work)
         except (CachekitError, DeadlineError) as error:
             return [], str(error), 0
+        except Exception as error:  # noqa: BLE001 - a bug in one look must not lose the others
+            _log.error("step %s", work.id, exc_info=error)
+            return [], f"a bug: {error!r}; please tell its author", 0
 
-    def _seconds(self, work: Work, targets: int) -> float | None:
+    def _seconds(self, work: Work, targets: int, times: int) -> float | None:
         """Estimate from the last run of the same step; of a warm by its targets."""
         if isinstance(work, WaitWork):
-            return work.pause
+            return work.pause * times
         if isinstance(work, RollWork | StartOutWork | GoLiveWork | CheckWork):
             return 0.0  # its steps are counted; a turn takes a moment
         elapsed, of = self._took.get((work.action, work.title), (None, 0))
-        return elapsed * targets / of if elapsed is not None and of and targets else elapsed
+        if elapsed is None:
+            return None
+        return elapsed * targets / of if of and targets else elapsed * times
 
     def caches(self, work: CacheWork) -> Found:
         """Count what would go, as `cachekit plan clear` does."""

@@ -24,6 +24,17 @@ plans:
   wrong: {steps: [{run: "true", on_failure: rollback}], rollback: slow}
 """
 
+ROLLING = """\
+site: http://shop.example
+nodes: {web1: {address: 127.0.0.2}, web2: {address: 127.0.0.3}, web3: {address: 127.0.0.4}}
+golive:
+  lb: {type: command, enable: "rm -f {node}", disable: "touch {node}", ask: "test ! -e {node}"}
+plans:
+  deploy:
+    - {roll: [web1, web2, web3], golive: lb, steps: [{wait: 10ms}, {run: "true"}]}
+    - {roll: [web1, web2, web3], golive: lb, when: "{actor} == x", steps: [{run: "true"}]}
+"""
+
 
 @pytest.fixture
 def command(cachekit: Cachekit) -> Cachekit:
@@ -68,6 +79,21 @@ def test_a_look_knows_how_long_it_took_the_last_time(command: Cachekit) -> None:
     assert run(command, "run", "fails").code == 0
     looked = run(command, "plan", "fails", "--format", "json")
     assert json.loads(looked.stdout)["seconds"] > 0
+
+
+def test_a_look_counts_the_batches_of_a_roll_that_takes_place(command: Cachekit) -> None:
+    (command.folder / "cachekit.yaml").write_text(ROLLING)
+    assert run(command, "run", "deploy", "--release", "r2").code == 0
+    looked = json.loads(run(command, "plan", "deploy", "--format", "json").stdout)
+    assert [step["id"] for step in looked["steps"]] == ["1", "1/1", "1/2", "2"]
+    assert [step["seconds"] for step in looked["steps"]][1] == pytest.approx(0.03)
+    assert looked["steps"][2]["seconds"] > 0
+
+
+def test_a_release_that_does_not_print_is_refused(command: Cachekit) -> None:
+    refused = run(command, "run", "deploy", "--release", "r\x1b[2J")
+    assert refused.code == 2
+    assert "release: expected an id of characters that print" in refused.stderr
 
 
 def test_an_option_goes_over_the_settings_and_those_over_what_is_found(command: Cachekit) -> None:
