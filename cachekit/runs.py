@@ -8,6 +8,9 @@ from typing import Any
 from cachekit.errors import ExitCode
 from cachekit.golive.base import Standing
 
+NOT_STARTED = "not started: "
+"""How the reason begins of a step that should have been done, and was not."""
+
 
 class RunOutcome(StrEnum):
     """How a step, or the whole run, ended; ordered from best to worst."""

@@ -52,6 +52,7 @@ class Switch:
         return self.standing(node, conditions)
 
     def put_in(self, node: Node, conditions: Conditions) -> Turn:
+        self._break("put_in")
         with self.lock:
             self.turns.append(f"in {node.name}")
             self.out.discard(node.name)

@@ -14,14 +14,11 @@ from cachekit.deploy.roll import Roll
 from cachekit.deploy.work import DeployPlan, RollWork, Stage, Work
 from cachekit.events import Listener, StepEnded, StepStarted
 from cachekit.lock import locked_one
-from cachekit.runs import RunOutcome, RunReport, StepReport
+from cachekit.runs import NOT_STARTED, RunOutcome, RunReport, StepReport
 from cachekit.warming.stop import Stop
 
 LAST_SECONDS = 300.0
 """What `finally` and a rollback may take after a run was stopped."""
-
-NOT_STARTED = "not started: "
-"""How the reason begins of a step that should have been done, and was not."""
 
 _GOOD = (RunOutcome.DONE, RunOutcome.DEGRADED, RunOutcome.SKIPPED)
 
@@ -130,7 +127,9 @@ class _Run:
                 if step.outcome is not RunOutcome.FAILED or work.on_failure == "continue":
                     continue
                 why_not = why_not or f"{NOT_STARTED}step {work.id} failed"
-                self.wants_rollback |= work.on_failure == "rollback" and not anyway
+                # What was told to end goes on where it is resumed.
+                may_roll_back = not anyway and not doing.stop.is_requested
+                self.wants_rollback |= work.on_failure == "rollback" and may_roll_back
 
     def _stage(self, stage: Stage, doing: Doing, why_not: str) -> Iterator[StepReport]:
         with ThreadPoolExecutor(max(1, len(stage))) as pool:

@@ -25,19 +25,13 @@ class Turns:
 
     def take_out(self, node: Node, conditions: Conditions) -> tuple[str, ...]:
         """Take a node out by all actors; give the evidence. Raises CachekitError."""
-        self._on_record(node, "going out")
-        turns = [_asked(node, a.take_out, conditions) for a in self.actors]
-        evidence = _turned(node, turns, Standing.OUT)
-        self._on_record(node, "out")
-        return evidence
+        asks = [actor.take_out for actor in self.actors]
+        return self._turned(node, asks, conditions, Standing.OUT)
 
     def put_in(self, node: Node, conditions: Conditions) -> tuple[str, ...]:
         """Put a node in by all actors; give the evidence. Raises CachekitError."""
-        self._on_record(node, "going in")
-        turns = [_asked(node, a.put_in, conditions) for a in self.actors]
-        evidence = _turned(node, turns, Standing.IN)
-        self._on_record(node, "in")
-        return evidence
+        asks = [actor.put_in for actor in self.actors]
+        return self._turned(node, asks, conditions, Standing.IN)
 
     def passed(self, node: Node) -> None:
         """Record that a node passed, and is to be put in whatever happens."""
@@ -54,6 +48,18 @@ class Turns:
     def was_out(self, node: Node, reason: str) -> None:
         """Record that somebody else took a node out, and so it stays."""
         self._on_record(node, "was out", reason)
+
+    def _turned(
+        self, node: Node, asks: Sequence[_Ask], conditions: Conditions, wanted: Standing
+    ) -> tuple[str, ...]:
+        self._on_record(node, f"going {wanted}")
+        try:
+            evidence = _proven(node, [_asked(node, ask, conditions) for ask in asks], wanted)
+        except CachekitError as error:
+            self._on_record(node, f"going {wanted}", str(error))
+            raise
+        self._on_record(node, wanted.value)
+        return evidence
 
     def _on_record(self, node: Node, turn: str, reason: str = "") -> None:
         self.journal.turned(self.step_id, node.name, turn, reason)
@@ -86,7 +92,7 @@ def _asked(node: Node, ask: _Ask, conditions: Conditions) -> Turn:
         raise NodeError(node.name, f"a bug: {error!r}; please tell its author") from error
 
 
-def _turned(node: Node, turns: Sequence[Turn], wanted: Standing) -> tuple[str, ...]:
+def _proven(node: Node, turns: Sequence[Turn], wanted: Standing) -> tuple[str, ...]:
     for turn in turns:
         if turn.standing is not wanted:
             said = "; ".join((*turn.evidence, *turn.warnings)) or "nothing tells"

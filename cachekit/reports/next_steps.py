@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 
 from cachekit.golive.base import Standing
 from cachekit.results import Outcome, ReasonCount, WarmReport
-from cachekit.runs import NodeReport, RunOutcome, RunReport, StepReport
+from cachekit.runs import NOT_STARTED, NodeReport, RunOutcome, RunReport, StepReport
 
 _NAMED = 3
 
@@ -39,14 +39,25 @@ def _after_run(report: RunReport) -> Iterator[str]:
     known = {node.reason for node in report.nodes}
     failed = _such(report.steps, RunOutcome.FAILED)
     yield from _of_steps(failed, "mend what failed in", known)
-    if any(step.id.startswith("r") for step in report.steps):
+    back = [step for step in report.steps if step.id.startswith("r")]
+    if back and all(_is_well(step) for step in back):
         yield "it was rolled back: run the same command again, from the beginning"
-    elif report.ended_early or failed:
+    elif back:
+        yield "its rollback did not get to its end: run the plan of the rollback by itself"
+    elif report.outcome is RunOutcome.FAILED:
         yield "run the same command again with --resume: what is done is not done again"
+    elif failed:
+        yield "run the same command again once that is mended"
     unproven = _such(report.steps, RunOutcome.UNKNOWN)
     yield from _of_steps(unproven, "look for yourself at what nothing proves:")
     below = _such(report.steps, RunOutcome.DEGRADED)
     yield from _of_steps(below, "decide; above the floor but below the target in")
+
+
+def _is_well(step: StepReport) -> bool:
+    if step.outcome is RunOutcome.SKIPPED:
+        return not step.reason.startswith(NOT_STARTED)
+    return step.outcome is not RunOutcome.FAILED or "/" in step.id
 
 
 def _such(steps: Sequence[StepReport], outcome: RunOutcome) -> list[StepReport]:

@@ -30,6 +30,11 @@ class Stop:
         spent = self._budget is not None and self._clock() >= self._at
         return f"the time budget of {self._budget:g} s is spent" if spent else ""
 
+    @property
+    def is_requested(self) -> bool:
+        """Whether somebody wanted it to end, and not its time budget."""
+        return bool(self._requested)
+
     def request(self, reason: str) -> None:
         """End the run; asked a second time, cut what is in flight at once.
 

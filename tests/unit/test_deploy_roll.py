@@ -11,6 +11,7 @@ from cachekit.caches.base import Change, Place
 from cachekit.deadline import DeadlineError
 from cachekit.errors import UnreachableError
 from cachekit.events import StepEnded, StepStarted
+from cachekit.reports.next_steps import after_run
 from cachekit.runs import RunReport
 from cachekit.step_settings import ClearStep, PlanSettings, ReleaseCheck, RunStep, WaitStep
 from cachekit.warming.stop import Stop
@@ -85,6 +86,7 @@ def test_some_may_fail_and_the_others_go_on(tmp_path: Path) -> None:
     assert site.switch.out == {"web1", "web2"}
     assert site.switch.most_out == 3
     assert site.cleared.count("web4") == 2
+    assert "run the same command again once that is mended" in after_run(report)
 
 
 def test_nodes_that_stay_out_count(tmp_path: Path) -> None:
@@ -151,6 +153,18 @@ def test_whatever_an_actor_does_the_run_is_reported(
     assert report.exit_code == 1
     assert str(error) in report.steps[0].reason
     assert site.switch.out == set()
+
+
+def test_a_node_that_cannot_be_put_in_is_unknown_with_the_reason(tmp_path: Path) -> None:
+    site = Site()
+    site.switch.breaks["put_in"] = UnreachableError("lb1", "no route to host")
+    report = run(site.plan, tmp_path)
+    assert standings(report) == {"web1": "unknown"}
+    assert "no route to host" in report.nodes[0].reason
+    site.switch.breaks.clear()
+    assert resume(site.plan, tmp_path).exit_code == 0
+    assert site.switch.out == set()
+    assert site.cleared.count("web1") == 2
 
 
 def test_all_that_is_out_counts_wherever_it_stands(tmp_path: Path) -> None:

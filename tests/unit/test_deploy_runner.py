@@ -17,6 +17,7 @@ from cachekit.errors import JournalError, LockedError, UnreachableError
 from cachekit.events import StepEnded, StepStarted
 from cachekit.golive.base import Standing
 from cachekit.lock import locked_one
+from cachekit.reports.next_steps import after_run
 from cachekit.scope import Scope
 from cachekit.step_settings import (
     ClearStep,
@@ -110,6 +111,26 @@ def test_a_resumed_run_rolls_back_what_its_earlier_part_did(tmp_path: Path) -> N
     killed(plan, tmp_path, lambda event: getattr(event, "id", "") == "1/web2/1")
     resume(plan, tmp_path)
     assert [marks(tmp_path / f"web{n}")[-1] for n in (1, 2)] == ["r1"] * 2
+
+
+def test_a_run_that_is_told_to_end_is_resumed_and_not_rolled_back(tmp_path: Path) -> None:
+    plan, stop = with_rollback(tmp_path), Stop(None)
+
+    def listen(event: Any) -> None:
+        if isinstance(event, StepStarted) and event.id == "1/web1/1":
+            stop.request("stopped by SIGTERM")
+
+    report = run(plan, tmp_path, stop=stop, listener=listen)
+    assert "r1" not in outcomes(report)
+    assert outcomes(resume(plan, tmp_path))["r1"] == "done"
+
+
+def test_what_to_do_after_a_rollback_is_said(tmp_path: Path) -> None:
+    for command, advice in (("true", "it was rolled back"), ("false", "did not get to its end")):
+        back = PlanSettings(steps=stages(RunStep(run=(command,)), CLEAR))
+        keys = {"plan": {"on_failure": "rollback"}, "plans": {"rollback": back}}
+        report = run(compiled(RunStep(run=("false",)), **keys), tmp_path)
+        assert any(advice in line for line in after_run(report))
 
 
 def test_a_run_that_was_rolled_back_cannot_be_resumed(tmp_path: Path) -> None:
