@@ -258,7 +258,7 @@ def test_the_summary_of_a_run_of_a_plan() -> None:
         "\n"
         "**Next**\n"
         "\n"
-        "- visitors do not reach web1: its gate said no\n"
+        "- no visitor reaches web1: its gate said no\n"
         "- mend what failed in step 2 (warm top)\n"
         "- run the same command again with --resume: what is done is not done again\n"
     )
