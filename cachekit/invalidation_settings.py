@@ -45,6 +45,8 @@ class Stale:
 
 
 def _widened(value: object) -> object:
+    if isinstance(value, str) and value != "everything":
+        raise ValueError("expected `everything`, or what to clear by one or more kinds of scope")
     return {value: True} if value == "everything" else value
 
 
