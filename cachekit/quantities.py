@@ -90,6 +90,11 @@ def format_share(share: Fraction | float) -> str:
     return "99.99%" if text == "100" and share < 1 else f"{text}%"
 
 
+def format_count(count: int, one: str, many: str = "") -> str:
+    """Write a number of things: `1 URL`, `2,500 URLs`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def _bare_number(written: object) -> float | None:
     if isinstance(written, bool) or not isinstance(written, int | float | str):
         return None

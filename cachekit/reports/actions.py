@@ -7,7 +7,7 @@ from cachekit.caches.base import Change, Status, Survey
 from cachekit.documents import action_document
 from cachekit.model import shown
 from cachekit.outcomes import ActionReport, StepOutcome, StepResult
-from cachekit.quantities import format_bytes, format_seconds, format_share
+from cachekit.quantities import format_bytes, format_count, format_seconds, format_share
 from cachekit.reports import releases
 from cachekit.reports.table import table
 
@@ -36,7 +36,7 @@ def line(step: StepResult) -> str:
 
 def _lines(report: ActionReport) -> Iterator[str]:
     yield f"{_headline(report)} {report.what}".rstrip()
-    yield f"{_plural(len(report.steps), 'step')} in {format_seconds(report.elapsed)}"
+    yield f"{format_count(len(report.steps), 'step')} in {format_seconds(report.elapsed)}"
     if report.ended_early:
         yield f"ENDED EARLY: {report.ended_early}"
     yield from (f"note: {note}" for note in report.notes)
@@ -108,11 +108,11 @@ def _blast_radius(report: ActionReport) -> Iterator[str]:
     counted = [each for each in surveys if each.found is not None]
     found, total = sum(each.found or 0 for each in counted), [each.total for each in counted]
     places = len({step.place for step in report.steps})
-    text = f"{_plural(found, 'entry', 'entries')} at {_plural(places, 'place')}"
+    text = f"{format_count(found, 'entry', 'entries')} at {format_count(places, 'place')}"
     if counted and None not in total and (of_all := sum(each or 0 for each in total)):
         text += f", {format_share(found / of_all)} of the {of_all:,} there"
     if unknown := len(report.steps) - len(counted):
-        text += f"; {_plural(unknown, 'step')} cannot be counted beforehand"
+        text += f"; {format_count(unknown, 'step')} cannot be counted beforehand"
     yield ""
     yield f"blast radius: {text}"
 
@@ -149,8 +149,8 @@ def _next(report: ActionReport) -> Iterator[str]:
     elif report.outcome is StepOutcome.FAILED:
         done = sum(step.outcome is StepOutcome.DONE for step in report.steps)
         yield (
-            f"next: {done} of {_plural(len(report.steps), 'step')} done; mend what is named above"
-            " and run the same command again"
+            f"next: {done} of {format_count(len(report.steps), 'step')} done; mend what is named"
+            " above and run the same command again"
         )
     elif report.outcome is StepOutcome.UNKNOWN:
         yield "next: look for yourself; nothing proves that all of it took effect"
@@ -180,7 +180,3 @@ def _count(number: int | None) -> str:
 
 def _size(number: int | None) -> str:
     return _UNKNOWN if number is None else format_bytes(number)
-
-
-def _plural(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -10,7 +10,7 @@ from cachekit.invalidation.plan import InvalidationPlan
 from cachekit.invalidation.run import InvalidationReport
 from cachekit.model import shown
 from cachekit.outcomes import ActionReport, StepOutcome
-from cachekit.quantities import format_seconds, format_share
+from cachekit.quantities import format_count, format_seconds, format_share
 from cachekit.reports.table import table
 from cachekit.results import Outcome, WarmReport
 from cachekit.runs import RunOutcome
@@ -89,8 +89,9 @@ def _run_lines(report: InvalidationReport) -> Iterator[str]:
 def _sum(plan: InvalidationPlan) -> str:
     ignored = f", {len(plan.ignored):,} ignored by a rule" if plan.ignored else ""
     return (
-        f"{_plural(plan.changes, 'changed file')}{ignored}: {_plural(len(plan.clears), 'scope')}"
-        f" to clear, {_plural(len(plan.warms), 'URL')} to warm"
+        f"{format_count(plan.changes, 'changed file')}{ignored}:"
+        f" {format_count(len(plan.clears), 'scope')} to clear,"
+        f" {format_count(len(plan.warms), 'URL')} to warm"
     )
 
 
@@ -180,8 +181,9 @@ def _warmed(report: WarmReport) -> str:
     share = report.total.verify.hit_share
     hits = f", {format_share(share)} hits" if share is not None else ""
     return (
-        f"{_plural(report.urls, 'URL')}, {report.total.ok:,} of {_plural(report.targets, 'target')}"
-        f" ok{hits}, {format_seconds(report.elapsed)}, {report.outcome}"
+        f"{format_count(report.urls, 'URL')}, {report.total.ok:,} of"
+        f" {format_count(report.targets, 'target')} ok{hits},"
+        f" {format_seconds(report.elapsed)}, {report.outcome}"
     )
 
 
@@ -199,7 +201,7 @@ def _failures(report: WarmReport) -> Iterator[str]:
 
 def _chunks(report: ChunksReport) -> Iterator[str]:
     yield ""
-    yield f"cleared and warmed in {_plural(len(report.chunks), 'chunk')}:"
+    yield f"cleared and warmed in {format_count(len(report.chunks), 'chunk')}:"
     for number, chunk in enumerate(report.chunks, 1):
         yield f"  {number}  {_chunk_line(chunk)}"
         for clear in chunk.clears:
@@ -209,13 +211,13 @@ def _chunks(report: ChunksReport) -> Iterator[str]:
         if chunk.warm:
             yield from (f"   {line}" for line in _failures(chunk.warm))
     if report.left:
-        yield f"  {_plural(report.left, 'URL')} not reached: neither cleared nor cold"
+        yield f"  {format_count(report.left, 'URL')} not reached: neither cleared nor cold"
 
 
 def _chunk_line(chunk: Chunk) -> str:
     cuts = "".join(f"; left out: {count:,} x {why}" for why, count in chunk.cuts.items())
     if chunk.warm is None:
-        return f"{_plural(len(chunk.urls), 'URL')}: {chunk.problem or 'cleared'}{cuts}"
+        return f"{format_count(len(chunk.urls), 'URL')}: {chunk.problem or 'cleared'}{cuts}"
     return f"{_warmed(chunk.warm)}{cuts}"
 
 
@@ -229,7 +231,3 @@ def _next(report: InvalidationReport) -> str:
     if report.outcome is RunOutcome.DONE and not report.plan.changes:
         return "nothing; no file has changed"
     return _NEXT[report.outcome]
-
-
-def _plural(count: int, one: str) -> str:
-    return f"{count:,} {one if count == 1 else one + 's'}"

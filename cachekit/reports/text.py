@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from cachekit.quantities import format_seconds, format_share
+from cachekit.quantities import format_count, format_seconds, format_share
 from cachekit.reports.next_steps import after_warm
 from cachekit.reports.table import table
 from cachekit.results import (
@@ -53,10 +53,10 @@ def probes(found: Sequence[Probe]) -> str:
 
 def product(facts: PlanFacts | WarmReport) -> str:
     """Show what is multiplied: `200 URLs x 2 variants x 3 nodes = 1,200 targets`."""
-    factors = [_plural(facts.urls, "URL"), _plural(len(facts.nodes), "node")]
+    factors = [format_count(facts.urls, "URL"), format_count(len(facts.nodes), "node")]
     if facts.variants:
-        factors.insert(1, _plural(len(facts.variants), "variant"))
-    return " x ".join(factors) + f" = {_plural(facts.targets, 'target')}"
+        factors.insert(1, format_count(len(facts.variants), "variant"))
+    return " x ".join(factors) + f" = {format_count(facts.targets, 'target')}"
 
 
 def nodes_table(report: WarmReport) -> Iterator[str]:
@@ -80,7 +80,7 @@ def target_line(target: TargetResult) -> str:
     """Write what one target came to."""
     what = f"status {target.status}" if target.status else "no answer"
     detail = f": {target.detail}" if target.detail else ""
-    tries = f" after {_plural(target.retries, 'retry', 'retries')}" if target.retries else ""
+    tries = f" after {format_count(target.retries, 'retry', 'retries')}" if target.retries else ""
     where = f"{_where(target)}, {target.pass_name} pass"
     return f"{target.url} on {where}: {', '.join(target.reasons)} ({what}{tries}){detail}"
 
@@ -108,7 +108,7 @@ def _lines(report: WarmReport) -> Iterator[str]:
     if report.skipped:
         yield f"resumed: {report.skipped:,} targets were already done"
     if report.ended_early:
-        left = _plural(report.targets - report.total.asked, "target")
+        left = format_count(report.targets - report.total.asked, "target")
         yield f"ENDED EARLY: {report.ended_early}; {left} not asked (--resume continues)"
     yield from (f"WARNING: {warning}" for warning in report.warnings)
     yield from _cuts(report.cuts)
@@ -224,7 +224,3 @@ def _gate(report: WarmReport) -> Iterator[str]:
     yield ""
     yield "gate:"
     yield from (f"  {line}" for line in gate_lines(report.checks))
-
-
-def _plural(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -6,6 +6,7 @@ import pytest
 
 from cachekit.quantities import (
     format_bytes,
+    format_count,
     format_seconds,
     format_share,
     parse_bytes,
@@ -112,3 +113,8 @@ def test_sizes_for_people(size: int, text: str) -> None:
 )
 def test_shares_for_people_are_never_rounded_up_to_all(share: Fraction, text: str) -> None:
     assert format_share(share) == text
+
+
+def test_a_number_of_things() -> None:
+    assert [format_count(n, "URL") for n in (0, 1, 2500)] == ["0 URLs", "1 URL", "2,500 URLs"]
+    assert format_count(2, "entry", "entries") == "2 entries"

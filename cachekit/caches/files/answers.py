@@ -6,6 +6,7 @@ from typing import Any
 from cachekit.caches.base import Change, Status, Survey
 from cachekit.caches.releases import ReleaseEntries, Releases
 from cachekit.model import shown
+from cachekit.quantities import format_count
 from cachekit.scope import Kind, Scope
 
 _NEARLY_FULL = 0.05
@@ -129,7 +130,7 @@ def _hazards(answer: Mapping[str, Any], *, adopted: bool, has_opcache: bool) -> 
     if orphans := answer["orphans"]:
         yield f"left by crashed runs: {', '.join(map(shown, orphans))}; the next run removes it"
     if answer["php"] and not has_opcache:
-        files = _plural(answer["php"], "PHP file")
+        files = format_count(answer["php"], "PHP file")
         yield f"{files}: name the apc cache that holds their bytecode as `opcache`"
     for what in ("disk", "inodes"):
         free, capacity = answer.get(what) or (0, 0)
@@ -177,7 +178,7 @@ def primed(answer: Mapping[str, Any]) -> Change:
     if left == 0:
         kept = ", ".join(map(shown, answer["kept"])) or "none"
         evidence = (
-            f"{answer['how']}; {_plural(found, 'file')}, {answer['size']:,} bytes, verified",
+            f"{answer['how']}; {format_count(found, 'file')}, {answer['size']:,} bytes, verified",
             f"kept for a rollback: {kept}",
         )
     return Change(
@@ -187,7 +188,3 @@ def primed(answer: Mapping[str, Any]) -> Change:
         evidence=evidence,
         warnings=tuple(_warnings(answer)),
     )
-
-
-def _plural(count: int, one: str) -> str:
-    return f"{count:,} {one}{'' if count == 1 else 's'}"
