@@ -29,6 +29,7 @@ PAGE_LAYER = 40
 """From here on caches hold pages, which a request fills again; what is further in holds data."""
 
 _LIST = "what was cleared"
+_PATIENCE_SECONDS = 600.0
 _OF_WARM = {
     Outcome.GO: RunOutcome.DONE,
     Outcome.DEGRADED: RunOutcome.DEGRADED,
@@ -61,9 +62,17 @@ class Course:
         )
 
     def warm(self, plan: WarmPlan) -> WarmReport:
-        """Warm what was planned. Raises LockedError and JournalError."""
-        state_dir = self.conditions.state_dir
-        return run_warm(plan, state_dir, stop=self.stop, listeners=self.listeners)
+        """Warm what was planned; it was cleared, so another run is waited for.
+
+        Raises LockedError and JournalError.
+        """
+        return run_warm(
+            plan,
+            self.conditions.state_dir,
+            stop=self.stop,
+            listeners=self.listeners,
+            patience=_PATIENCE_SECONDS,
+        )
 
     def goes_on(self, outcome: RunOutcome) -> bool:
         """Whether there is a next thing to do after one that ended so."""

@@ -1,8 +1,10 @@
 """Pages cleared and warmed in chunks, on real Varnishes in front of an origin that counts."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -91,6 +93,24 @@ def test_nothing_is_cleared_while_another_run_warms_the_node(
     place = place_of(settings.nodes["web1"], Site(SITE))
     with locked(course.conditions.state_dir, SITE, [place]), pytest.raises(LockedError):
         clear_and_warm(settings, ["/p/1"], course)
+    assert visitor.finds("/p/1")
+
+
+def test_a_run_that_came_between_is_waited_for(
+    settings: Settings, course: Course, visitor: Visitor
+) -> None:
+    visitor.visit("/p/1")
+    place = place_of(settings.nodes["web1"], Site(SITE))
+    other = ExitStack()
+    timer = Timer(1.0, other.close)
+
+    def come_between(_: object) -> None:
+        other.enter_context(locked(course.conditions.state_dir, SITE, [place]))
+        timer.start()
+
+    done = clear_and_warm(settings, ["/p/1"], replace(course, step_listener=come_between))
+    timer.join()
+    assert done.outcome is RunOutcome.DONE
     assert visitor.finds("/p/1")
 
 
