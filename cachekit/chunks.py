@@ -207,23 +207,19 @@ def refuse_if_locked(settings: Settings, course: Course) -> None:
 
 
 def plan_urls(settings: Settings, urls: Sequence[str], course: Course) -> WarmPlan:
-    """Plan to warm just these URLs: nothing is cut off, and nothing that the gate requires added.
-
-    Raises ConfigError.
-    """
-    settings = without_required(replace(settings, warm=replace(settings.warm, limit=None)))
+    """Plan to warm just these URLs. Raises ConfigError."""
     return plan_warm(
-        with_lists(settings, {_LIST: WarmList(source=Urls(urls=tuple(urls)))}),
+        with_lists(for_a_part(settings), {_LIST: WarmList(source=Urls(urls=tuple(urls)))}),
         nodes=nodes_of(settings, course.selection),
         lists=[_LIST],
         stop=course.stop,
     )
 
 
-def without_required(settings: Settings) -> Settings:
-    """Let the gate require no URLs: what it judges is only a part of what it was written for."""
+def for_a_part(settings: Settings) -> Settings:
+    """Let nothing that was cleared be cut off, and nothing besides be required by the gate."""
     gate = replace(settings.warm.gate, required=())
-    return replace(settings, warm=replace(settings.warm, gate=gate))
+    return replace(settings, warm=replace(settings.warm, gate=gate, limit=None))
 
 
 def with_lists(settings: Settings, lists: Mapping[str, WarmList]) -> Settings:

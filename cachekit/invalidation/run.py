@@ -8,12 +8,12 @@ from cachekit.chunks import (
     ChunksReport,
     Course,
     clear_and_warm,
+    for_a_part,
     nodes_of,
     of_clear,
     of_warm,
     refuse_if_locked,
     with_lists,
-    without_required,
     worst,
 )
 from cachekit.errors import CachekitError, ConfigError, Problem
@@ -192,10 +192,9 @@ def _lists_within(plan: InvalidationPlan, settings: Settings) -> dict[str, WarmL
 def _plan_warm(
     lists: Mapping[str, WarmList], settings: Settings, course: Course, *, everything: bool
 ) -> WarmPlan:
-    """Plan to warm lists; what the gate requires is asked only where everything was cleared."""
-    settings = settings if everything else without_required(settings)
+    """Plan to warm lists: as in any warm where everything was cleared, else as a part of it."""
     return plan_warm(
-        with_lists(settings, lists),
+        with_lists(settings if everything else for_a_part(settings), lists),
         nodes=nodes_of(settings, course.selection),
         lists=tuple(lists),
         stop=course.stop,

@@ -1,6 +1,6 @@
 """Plans and runs of invalidation, each line with the files and rules that caused it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from cachekit.caches.base import Change
 from cachekit.chunks import Chunk, ChunksReport
@@ -74,7 +74,7 @@ def _run_lines(report: InvalidationReport) -> Iterator[str]:
     yield from _clears(report.clears)
     if report.warm:
         yield ""
-        yield f"warmed at once: {_warmed(report.warm)}"
+        yield f"warmed at once: {_warmed(report.warm)}{_cuts(report.warm.cuts)}"
         yield from _failures(report.warm)
     if report.chunks:
         yield from _chunks(report.chunks)
@@ -215,10 +215,14 @@ def _chunks(report: ChunksReport) -> Iterator[str]:
 
 
 def _chunk_line(chunk: Chunk) -> str:
-    cuts = "".join(f"; left out: {count:,} x {why}" for why, count in chunk.cuts.items())
+    cuts = _cuts(chunk.cuts)
     if chunk.warm is None:
         return f"{format_count(len(chunk.urls), 'URL')}: {chunk.problem or 'cleared'}{cuts}"
     return f"{_warmed(chunk.warm)}{cuts}"
+
+
+def _cuts(cuts: Mapping[str, int]) -> str:
+    return "".join(f"; left out: {count:,} x {why}" for why, count in cuts.items())
 
 
 def _next(report: InvalidationReport) -> str:

@@ -185,6 +185,17 @@ def test_a_section_is_cleared_at_once_and_warmed_from_the_lists(site: Site, orig
     assert counts(origin) == fetched_again("/s/a/1", "/s/a/2")
 
 
+def test_no_limit_keeps_what_was_cleared_cold(site: Site) -> None:
+    site.set("warmlists:", "warm: {limit: 1, exclude: [/s/a/2]}\nwarmlists:")
+    done = site.invalidate("--changes", "paths", "--yes", stdin="templates/section/a.twig\n")
+    assert done.code == 0, done.stdout
+    assert "warmed at once: 1 URL, 1 of 1 target ok" in done.stdout
+    assert "; left out: 1 x excluded\n" in done.stdout
+    site.set("limit: 1, exclude: [/s/a/2]", "limit: 1")
+    site.invalidate("--changes", "paths", "--yes", stdin="templates/section/a.twig\n")
+    assert all(site.visitor.finds(url) for url in URLS)
+
+
 def test_too_many_urls_become_one_scope(site: Site, origin: Origin) -> None:
     site.set("  rules:", "  merge_above: 2\n  rules:")
     site.write(*(f"templates/product/{number}.twig" for number in range(1, 4)), text="new\n")
