@@ -161,4 +161,5 @@ def _head(folder: Path, notes: list[str]) -> Fact:
 
 
 def _is_repository(folder: Path) -> bool:
-    return (folder / ".git").exists() or (folder / "objects").is_dir()
+    is_bare = (folder / "HEAD").is_file() and (folder / "objects").is_dir()
+    return is_bare or (folder / ".git").exists()

@@ -445,6 +445,11 @@ def test_a_repository_of_somebody_else_is_a_note(
     assert note.startswith(f"git HEAD in {repository} is not known: fatal: detected dubious owner")
 
 
+def test_a_folder_called_objects_makes_no_repository(tmp_path: Path) -> None:
+    (tmp_path / "objects").mkdir()
+    assert notes_of(tmp_path) == ()
+
+
 def test_a_repository_without_a_commit_is_a_note(tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet")
     assert notes_of(tmp_path) == (f"git HEAD in {tmp_path.resolve()} is not known: no commit",)
