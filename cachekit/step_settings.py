@@ -124,7 +124,8 @@ class RollStep(StepSettings):
     """Take nodes out batch by batch, do the steps on them, and put in those that passed.
 
     `max_out` bounds how many nodes are out at once, those that failed included; `max_failed` is how
-    many may fail before the roll stops. `settle` is waited after each batch.
+    many may fail before the roll stops. `settle` is waited after each batch. `turn` is how
+    long it may take to take a node out, or to put one in.
     """
 
     roll: OneOrMore[str]
@@ -134,6 +135,7 @@ class RollStep(StepSettings):
     max_out: Batch | None = None
     max_failed: int = 0
     settle: Seconds = 0.0
+    turn: Seconds = 60.0
 
 
 Step = ClearStep | PrimeStep | WarmStep | RunStep | WaitStep | GoLiveStep | RollStep

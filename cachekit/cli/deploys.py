@@ -144,8 +144,10 @@ def _facts(settings: Settings, options: Mapping[str, Any]) -> dict[str, str]:
     for each in context.notes:
         click.echo(f"cachekit: {each}", err=True)
     found = context.facts()
+    # A variable that is set for cachekit alone is meant, whatever release it is.
+    said = found["previous"] if context.previous.origin == "$CACHEKIT_PREVIOUS" else ""
     release = options["release"] or settings.release
-    previous = options["previous"] or settings.previous
+    previous = options["previous"] or settings.previous or said
     # The previous release that was found belongs to the release that was found.
     if not previous and release in ("", found["release"]):
         previous = found["previous"]

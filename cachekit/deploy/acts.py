@@ -28,7 +28,7 @@ from cachekit.deploy.work import (
     by_place,
 )
 from cachekit.documents import action_document
-from cachekit.errors import CachekitError
+from cachekit.errors import CachekitError, CommandError
 from cachekit.execution import MAX_WORKERS, Limits, execute
 from cachekit.model import Node, shown
 from cachekit.outcomes import ActionReport, StepOutcome
@@ -102,7 +102,7 @@ def _first_reason(report: ActionReport) -> str:
 
 
 def _command(work: CommandWork, doing: Doing) -> Done:
-    deadline = Deadline(work.seconds)
+    deadline = Deadline(work.seconds, cut=doing.stop.is_urgent)
     facts = doing.facts
 
     def run(node: Node | None) -> str:
@@ -110,7 +110,12 @@ def _command(work: CommandWork, doing: Doing) -> Done:
         words = [expanded(word, {**facts, "node": name}) for word in work.argv]
         named = {"RELEASE": facts.get("release", ""), "PREVIOUS": facts.get("previous", "")}
         told = [f"CACHEKIT_{key}={value}" for key, value in {**named, "NODE": name}.items()]
-        done = transport_to(node).run(["env", *told, *words], deadline=deadline)
+        try:
+            done = transport_to(node).run(["env", *told, *words], deadline=deadline)
+        except CommandError as error:
+            cut = doing.stop.is_urgent()
+            why = "cut short" if cut else f"not done within {work.seconds:g} s"
+            raise CachekitError(f"{words[0]} was ended: {why}") from error
         said = _last_line(done.stderr if done.status else done.stdout or done.stderr)
         if done.status:
             raise CachekitError(f"{words[0]} ended with status {done.status}{said and ': '}{said}")

@@ -198,6 +198,7 @@ class _Compiler:
             max_out=count_of(step.max_out, len(nodes)) if step.max_out else most,
             max_failed=step.max_failed,
             settle=step.settle,
+            turn=step.turn,
         )
 
     def _checks(self, stage: Stage, at: str) -> Iterator[Stage]:

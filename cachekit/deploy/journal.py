@@ -8,6 +8,7 @@ import os
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,8 +111,13 @@ def resume(record: Record) -> RunJournal:
 
 
 def _prune(folder: Path) -> None:
-    for path in sorted(folder.glob("*.jsonl"), reverse=True)[_KEPT:]:
-        path.unlink(missing_ok=True)
+    """Forget old runs, of each plan by itself: one that runs all day must not displace deploys."""
+    kept: Counter[str] = Counter()
+    for path in sorted(folder.glob("*.jsonl"), reverse=True):
+        plan = path.stem.partition("-")[2]
+        kept[plan] += 1
+        if kept[plan] > _KEPT:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

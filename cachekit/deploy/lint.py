@@ -29,6 +29,7 @@ def faults(settings: Settings, stages: Sequence[Stage]) -> Iterator[Problem]:
             yield from _all_out(work)
         elif isinstance(work, GoLiveWork):
             yield from _switched_off(work)
+            yield from _dark_at_start(settings, work)
     stages = list(_unrolled(stages))
     yield from _beside(stages)
     yield from _outside_in(settings, stages)
@@ -165,6 +166,16 @@ def _all_out(work: RollWork) -> Iterator[Problem]:
             f"step {work.id}",
             f"would take every node of {', '.join(node.name for node in work.nodes)} out at once:"
             f" {most} must be less than {nodes}",
+        )
+
+
+def _dark_at_start(settings: Settings, work: GoLiveWork) -> Iterator[Problem]:
+    every = len(work.nodes) > 1 and len(work.nodes) == len(settings.nodes)
+    if every and any(actor.starts_out for actor in work.actors.values()):
+        yield Problem(
+            f"step {work.id}",
+            "takes every node out when the run starts: roll over them, put in a part of them by"
+            " `on`, or let the actor say `at_start: keep`",
         )
 
 

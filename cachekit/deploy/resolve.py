@@ -227,7 +227,8 @@ def _run(step: RunStep, around: Surroundings, common: Mapping[str, Any]) -> Work
     argv = tuple(expanded(word, around.facts) for word in words)
     return CommandWork(
         **common,
-        title=f"run {' '.join(argv)}",
+        # Its words may hold secrets from the environment.
+        title=f"run {argv[0]}{' …' if argv[1:] else ''}",
         action="run",
         nodes=() if here else around.nodes(step.on),
         seconds=step.deadline or COMMAND_SECONDS,

@@ -13,7 +13,7 @@ from cachekit.caches.base import Conditions
 from cachekit.deploy import history
 from cachekit.deploy.compile import compile_batch
 from cachekit.deploy.doing import Doing, Done, on_each
-from cachekit.deploy.resolve import TURN_SECONDS, names_of
+from cachekit.deploy.resolve import names_of
 from cachekit.deploy.turns import Turns, standing
 from cachekit.deploy.work import RollWork, Stage, Work
 from cachekit.errors import CachekitError, NodeError
@@ -104,7 +104,7 @@ class Roll:
         return standing(node, self.actors, self._conditions())
 
     def _conditions(self) -> Conditions:
-        return self.doing.conditions(TURN_SECONDS)
+        return self.doing.conditions(self.work.turn)
 
     def _batch(self, nodes: Sequence[Node]) -> None:
         at = f"{self.work.id}/{'+'.join(node.name for node in nodes)}"

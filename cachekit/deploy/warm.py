@@ -15,6 +15,9 @@ from cachekit.runs import RunOutcome
 from cachekit.warming.plan import plan_warm
 from cachekit.warming.warmer import run_warm
 
+_PATIENCE_SECONDS = 600.0
+"""How long another warm of the same nodes is waited for: a nightly one must not fail a deploy."""
+
 
 def warm(work: WarmWork, doing: Doing) -> Done:
     """Warm, and renew what is due. Raises CachekitError."""
@@ -32,7 +35,14 @@ def warm(work: WarmWork, doing: Doing) -> Done:
         listeners: list[Listener] = [*doing.listeners]
         if lifetimes is not None:
             listeners.append(lifetimes)
-        run = partial(run_warm, plan, doing.state_dir, stop=stop, listeners=listeners)
+        run = partial(
+            run_warm,
+            plan,
+            doing.state_dir,
+            stop=stop,
+            listeners=listeners,
+            patience=min(work.seconds, _PATIENCE_SECONDS),
+        )
         # What a look at lifetimes saw before it was killed is not on record.
         was_killed = work.id in doing.begun and lifetimes is None
         try:
@@ -48,7 +58,7 @@ def warm(work: WarmWork, doing: Doing) -> Done:
 
 def _warmed(report: WarmReport) -> Done:
     outcomes = {Outcome.GO: RunOutcome.DONE, Outcome.DEGRADED: RunOutcome.DEGRADED}
-    bad = [check for check in report.checks if check.outcome is Outcome.NO_GO]
+    bad = [check for check in report.checks if check.outcome is report.outcome is not Outcome.GO]
     run_wide = "; ".join(f"{c.name}: {c.found}, wanted {c.wanted}" for c in bad if not c.node)
     reason = report.ended_early or run_wide
     lost = {}

@@ -127,6 +127,7 @@ class RollWork(Work):
     max_out: int
     max_failed: int
     settle: float
+    turn: float
 
 
 Stage = tuple[Work, ...]

@@ -90,6 +90,8 @@ def _of_steps(
 
 
 def _when_done(report: RunReport) -> str:
+    if all(step.outcome is RunOutcome.SKIPPED for step in report.steps):
+        return "nothing was done: no step was to be done this time"
     if report.warnings or any(step.warnings for step in report.steps):
         return "nothing; all of it is proven; but read the warnings"
     return "nothing; all of it is proven"

@@ -50,13 +50,14 @@ def history(reports: Sequence[RunReport]) -> str:
         (
             report.run,
             report.plan,
+            report.site,
             report.release or "-",
             format_seconds(report.elapsed),
             report.outcome.value + (f": {report.ended_early}" if report.ended_early else ""),
         )
         for report in reports
     ]
-    return "\n".join(map(shown, table(("run", "plan", "release", "took", ""), rows))) + "\n"
+    return "\n".join(map(shown, table(("run", "plan", "site", "release", "took", ""), rows))) + "\n"
 
 
 def _json(command: str, of: RunReport | PlanForecast, **more: Any) -> str:

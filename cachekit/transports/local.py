@@ -6,9 +6,10 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from cachekit.deadline import Deadline, DeadlineError
+from cachekit.deadline import LOOK_SECONDS, Deadline, DeadlineError
 from cachekit.errors import CommandError, UnreachableError
 from cachekit.model import Address
 from cachekit.transports.base import Completed
@@ -33,11 +34,9 @@ class Local:
             raise CommandError(self.node, f"{argv[0]} cannot be run: {error.strerror}") from error
         with process:
             try:
-                stdout, stderr = process.communicate(timeout=deadline.remaining())
-            except (subprocess.TimeoutExpired, DeadlineError) as error:
-                raise CommandError(
-                    self.node, f"{argv[0]} was ended: not done within {deadline.seconds:g} s"
-                ) from error
+                stdout, stderr = _communicated(process, deadline)
+            except DeadlineError as error:
+                raise CommandError(self.node, f"{argv[0]} was ended: {error}") from error
             finally:
                 _end(process)
         status = process.returncode
@@ -71,6 +70,13 @@ def _started(argv: Sequence[str], stdin: bytes) -> subprocess.Popen[bytes]:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
+
+
+def _communicated(process: subprocess.Popen[bytes], deadline: Deadline) -> tuple[bytes, bytes]:
+    """Read all that it writes. Raises DeadlineError."""
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=deadline.remaining(LOOK_SECONDS))
 
 
 def _connect(address: Address, seconds: float) -> socket.socket:

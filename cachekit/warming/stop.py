@@ -20,6 +20,7 @@ class Stop:
         self._at = math.inf if budget is None else clock() + budget
         self._cut_at = self._at + GRACE_SECONDS
         self._requested = ""
+        self._urgent = False
         self._next: Stop | None = None
 
     @property
@@ -41,11 +42,16 @@ class Stop:
         Safe in a signal handler.
         """
         now = self._clock()
+        self._urgent = bool(self._requested)
         self._cut_at = now if self._requested else min(self._cut_at, now + GRACE_SECONDS)
         self._at = min(self._at, now)
         self._requested = self._requested or reason
         if self._next is not None:
             self._next.request(reason)
+
+    def is_urgent(self) -> bool:
+        """Whether somebody asked a second time: then not even a command is waited for."""
+        return self._urgent
 
     def reached(self, now: float) -> bool:
         """Whether nothing more may start."""
@@ -78,6 +84,9 @@ class _Within(Stop):
 
     def reached(self, now: float) -> bool:
         return self._wider.reached(now) or super().reached(now)
+
+    def is_urgent(self) -> bool:
+        return self._wider.is_urgent() or super().is_urgent()
 
     def cut(self) -> bool:
         return self._wider.cut() or super().cut()

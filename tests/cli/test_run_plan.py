@@ -20,6 +20,7 @@ plans:
     - - {run: "true"}
       - {run: "true", when: "{environment} == production"}
   fails: [{run: "test -e mended"}, {run: "sh -c 'echo then >> log'"}]
+  long: {steps: [{run: "sleep 60"}], finally: [{run: "sh -c 'echo last >> log'"}]}
   slow: {steps: [{wait: 30s}], finally: [{run: "sh -c 'echo last >> log'"}]}
   wrong: {steps: [{run: "true", on_failure: rollback}], rollback: slow}
 """
@@ -102,7 +103,7 @@ def test_an_option_goes_over_the_settings_and_those_over_what_is_found(command: 
     command.environment["RELEASE"] = "written"
     assert run(command, "run", "deploy").code == 0
     assert run(command, "run", "deploy", "--release", "said").code == 0
-    assert log(command) == "found after before\nwritten after\nsaid after\n"
+    assert log(command) == "found after before\nwritten after before\nsaid after before\n"
 
 
 def test_a_plan_that_cannot_work_is_refused(command: Cachekit) -> None:
@@ -185,6 +186,18 @@ def test_a_stop_ends_the_plan_with_a_report(command: Cachekit) -> None:
     assert process.returncode == 143, stderr
     assert "ENDED EARLY: stopped by SIGTERM" in stdout
     assert log(command) == "last\n"
+
+
+def test_a_second_signal_ends_the_command_that_runs(command: Cachekit) -> None:
+    process = command.start("run", "long", "--state-dir", str(command.state_dir))
+    started(command)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 143, stderr
+    assert "sleep was ended: cut short" in stdout
 
 
 def test_two_plans_of_a_site_do_not_run_together(command: Cachekit) -> None:

@@ -207,11 +207,25 @@ def test_a_switch_that_takes_out_what_it_put_in_is_refused() -> None:
     assert "takes it out again" in refused(step)
 
 
+def test_a_title_shows_no_words_of_a_command() -> None:
+    (work,) = compiled(RunStep(run=("deploy --token s3cret",))).works
+    assert work.title == "run deploy …"
+
+
+def test_what_would_leave_nobody_in_at_the_start_is_refused() -> None:
+    step = GoLiveStep(golive=("ready",))
+    ready = {"ready": plans.Switch(starts_out=True)}
+    assert "takes every node out when the run starts" in refused(step, golive=ready)
+    compiled(GoLiveStep(golive=("ready",), on=("web1", "web2")), golive=ready)
+
+
 def test_a_rollback_is_resolved_for_the_previous_release() -> None:
     back = PlanSettings(steps=plans.stages(RunStep(run=("switch {release}",))))
     plan = compiled(CLEAR_VIEWS, plan={"on_failure": "rollback"}, plans={"rollback": back})
     assert plan.rollback is not None
-    assert plan.rollback.works[0].title == "run switch r1"
+    (work,) = plan.rollback.works
+    assert isinstance(work, CommandWork)
+    assert work.argv == ("switch", "r1")
     assert plan.rollback.facts["rollback"] == "true"
 
 

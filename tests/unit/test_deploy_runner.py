@@ -333,6 +333,17 @@ def test_the_history_tells_what_each_run_did(tmp_path: Path) -> None:
     assert history.find(tmp_path, report.run).report() == report
 
 
+def test_runs_of_one_plan_do_not_displace_those_of_another(tmp_path: Path) -> None:
+    folder = tmp_path / "history"
+    folder.mkdir()
+    for number in range(120):
+        (folder / f"20260101T{number:06d}.000Z-nightly.jsonl").touch()
+    (folder / "20250101T000000.000Z-deploy.jsonl").touch()
+    run(compiled(CLEAR), tmp_path)
+    names = [path.stem.partition("-")[2] for path in folder.iterdir()]
+    assert (names.count("nightly"), names.count("deploy")) == (100, 2)
+
+
 def test_what_starts_out_is_taken_out_before_anything_is_done(tmp_path: Path) -> None:
     switch = plans.Switch(starts_out=True)
     seen: list[set[str]] = []

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from cachekit.deadline import Deadline
+from cachekit.deadline import LOOK_SECONDS, Deadline
 from cachekit.errors import UnreachableError
 
 CONFIG_VARIABLE = "CACHEKIT_SSH_CONFIG"
@@ -99,7 +99,7 @@ class Client:
                 selector.register(stdin, selectors.EVENT_WRITE)
             rest, chunk = memoryview(sent), b"-"
             while chunk and mark not in received[-len(chunk) - len(mark) :]:
-                for key, _ in selector.select(deadline.remaining()):
+                for key, _ in selector.select(deadline.remaining(LOOK_SECONDS)):
                     if key.fileobj is stdout:
                         chunk = os.read(stdout.fileno(), _CHUNK_BYTES)
                         received += chunk

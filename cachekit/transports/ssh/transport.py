@@ -70,7 +70,7 @@ class Ssh:
         try:
             received = client.converse(sent, end_mark(nonce), deadline)
         except DeadlineError as error:
-            raise self._unknown(argv, f"no answer within {deadline.seconds:g} s") from error
+            raise self._unknown(argv, f"no answer: {error}") from error
         found, status = answer(received, nonce), client.status()
         if found is None:
             raise self._unknown(argv, self._why_ended(client, status))
