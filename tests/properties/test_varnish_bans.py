@@ -29,10 +29,21 @@ wire_bytes = st.one_of(
     st.sampled_from(NASTY), st.integers(0x21, 0xFF).filter(lambda byte: byte not in b"#\x7f")
 )
 targets = st.lists(wire_bytes, max_size=12).map(lambda found: b"/" + bytes(found))
+
+
+def arrives(value: bytes) -> bool:
+    """Tell whether the origin gets a header's value whole: it strips what Python takes for space.
+
+    That is more than HTTP does: also NEL and the no-break space.
+    """
+    text = value.decode("latin-1")
+    return bool(text) and text == text.strip()
+
+
 tags = (
     st.lists(st.one_of(wire_bytes, st.just(0x20)), min_size=1, max_size=10)
     .map(lambda found: bytes(found).replace(b",", b"").strip())
-    .filter(bool)
+    .filter(arrives)
 )
 hostile = st.sampled_from(
     [
@@ -153,8 +164,8 @@ def test_exactly_one_tag_or_release_dies(
     stand: Stand, kind: Kind, header: str, tag: bytes, way: str
 ) -> None:
     stand.clear(way, EVERYTHING)
-    others = {b"x" + tag, *around(tag)} - {tag, b""}
-    others = {other for other in others if b"," not in other and other == other.strip()}
+    others = {other for other in (b"x" + tag, *around(tag)) if b"," not in other}
+    others = {other for other in others - {tag} if arrives(other)}
     carried = {b"/%d" % number: value for number, value in enumerate((tag, *others))}
     if kind is Kind.TAG:
         carried = {page: b"first," + value + b", last" for page, value in carried.items()}
