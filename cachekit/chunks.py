@@ -3,13 +3,13 @@
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
 from cachekit.caches.base import Conditions, Place
 from cachekit.errors import CachekitError, ConfigError
 from cachekit.events import Listener
 from cachekit.execution import Limits, StepListener, execute
 from cachekit.lock import locked
+from cachekit.lost_nodes import lost, without_lost
 from cachekit.model import Node, Site
 from cachekit.outcomes import ActionReport
 from cachekit.plan import Plan, Selection, plan_clear
@@ -28,8 +28,10 @@ CHUNK = 50
 PAGE_LAYER = 40
 """From here on caches hold pages, which a request fills again; what is further in holds data."""
 
+PATIENCE_SECONDS = 600.0
+"""So long another run is waited for, where not to go on would do harm."""
+
 _LIST = "what was cleared"
-_PATIENCE_SECONDS = 600.0
 _OF_WARM = {
     Outcome.GO: RunOutcome.DONE,
     Outcome.DEGRADED: RunOutcome.DEGRADED,
@@ -41,7 +43,8 @@ _OF_WARM = {
 class Course:
     """What holds for a whole run of clears and warms, and who hears of them.
 
-    `selection` narrows the nodes that are warmed as well as the caches.
+    `selection` narrows the nodes that are warmed as well as the caches. So many seconds of
+    `patience` another run that warms them is waited for before anything is touched.
     """
 
     conditions: Conditions
@@ -50,6 +53,7 @@ class Course:
     selection: Selection = field(default_factory=Selection)
     step_listener: StepListener | None = None
     listeners: Sequence[Listener] = ()
+    patience: float = 0.0
 
     def clear(self, plan: Plan) -> ActionReport:
         """Carry out the plan of a clear."""
@@ -71,7 +75,7 @@ class Course:
             self.conditions.state_dir,
             stop=self.stop,
             listeners=self.listeners,
-            patience=_PATIENCE_SECONDS,
+            patience=PATIENCE_SECONDS,
         )
 
     def goes_on(self, outcome: RunOutcome) -> bool:
@@ -84,7 +88,7 @@ class Chunk:
     """What became of some URLs.
 
     `warm` is None where nothing was asked: `problem` says why, or `cuts` count what the settings
-    leave out.
+    leave out. `not_warmed` are the nodes that were left as they are, each with why.
     """
 
     urls: tuple[str, ...]
@@ -92,6 +96,7 @@ class Chunk:
     warm: WarmReport | None = None
     cuts: Mapping[str, int] = field(default_factory=dict)
     problem: str = ""
+    not_warmed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def outcome(self) -> RunOutcome:
@@ -147,11 +152,9 @@ def clear_and_warm(
 ) -> ChunksReport:
     """Clear URLs of the page caches and warm them, `size` at a time, until one chunk fails.
 
-    With `keep_going`, the others follow all the same.
-
-    `held_by` names for each cache the URLs to clear there, instead of all of them in every page
-    cache at the chosen nodes. Raises ConfigError for what is refused and LockedError, both before
-    anything is touched.
+    With `keep_going`, the others follow all the same. `held_by` names for each cache the URLs to
+    clear there, instead of all of them in every page cache at the chosen nodes. Raises ConfigError
+    for what is refused and LockedError, both before anything is touched.
     """
     began = time.monotonic()
     distinct = list(dict.fromkeys(urls))
@@ -202,7 +205,13 @@ def refuse_if_locked(settings: Settings, course: Course) -> None:
     """
     site = Site(settings.site, tuple(settings.allow_hosts))
     places = [place_of(node, site) for node in nodes_of(settings, course.selection)]
-    with locked(course.conditions.state_dir, str(site), places):
+    with locked(
+        course.conditions.state_dir,
+        str(site),
+        places,
+        patience=course.patience,
+        stopped=lambda: bool(course.stop.reason),
+    ):
         pass
 
 
@@ -232,9 +241,7 @@ def with_lists(settings: Settings, lists: Mapping[str, WarmList]) -> Settings:
 
 
 def _parts(urls: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:
-    left = iter(urls)
-    while part := tuple(islice(left, size)):
-        yield part
+    return (tuple(urls[at : at + size]) for at in range(0, len(urls), size))
 
 
 def _clears(
@@ -262,12 +269,21 @@ def _clears(
 def _chunk(
     settings: Settings, urls: tuple[str, ...], plans: Sequence[Plan], course: Course
 ) -> Chunk:
+    """Clear a chunk, and warm it at the nodes where all of it was cleared."""
+    nodes = [node.name for node in nodes_of(settings, course.selection)]
     clears: list[ActionReport] = []
+    not_cleared: dict[str, str] = {}
     for plan in plans:
-        clears.append(course.clear(plan))
-        if of_clear(clears[-1]) is RunOutcome.FAILED:
-            return Chunk(urls=urls, clears=tuple(clears), problem="not cleared, so not warmed")
-    return _warmed(settings, Chunk(urls=urls, clears=tuple(clears)), course)
+        left = without_lost(plan, not_cleared, nodes)
+        if left.steps:
+            clears.append(course.clear(left))
+            not_cleared = {**lost(left, clears[-1], nodes), **not_cleared}
+    chunk = Chunk(urls=urls, clears=tuple(clears), not_warmed=not_cleared)
+    good = tuple(node for node in nodes if node not in not_cleared)
+    if not good:
+        return replace(chunk, problem="not cleared, so not warmed")
+    at_good = replace(course.selection, nodes=good, groups=())
+    return _warmed(settings, chunk, replace(course, selection=at_good))
 
 
 def _warmed(settings: Settings, chunk: Chunk, course: Course) -> Chunk:

@@ -106,7 +106,7 @@ class Invalidation:
     unmatched: Unmatched = "rebuild"
     rebuild: OneOrMore[str] = ()
     lists: OneOrMore[str] | None = None
-    merge_above: int = 200
+    merge_above: int = 2000
     chunk: int = 50
     assets: Assets | None = None
 

@@ -4,12 +4,20 @@ Asking for a page that is cached does not make it younger, so what would expire 
 is cleared by URL where it is, and warmed again, chunk by chunk. What is fresh is left alone.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cachekit.caches.base import Conditions
-from cachekit.chunks import Chunk, ChunksReport, Course, clear_and_warm, page_caches, worst
+from cachekit.chunks import (
+    PATIENCE_SECONDS,
+    Chunk,
+    ChunksReport,
+    Course,
+    clear_and_warm,
+    page_caches,
+    worst,
+)
 from cachekit.deadline import Deadline
 from cachekit.errors import CachekitError, JournalError
 from cachekit.events import FILL, Event, TargetDone
@@ -29,6 +37,10 @@ _STEP_SECONDS = 120.0
 _CANNOT = (
     "no cache at {nodes} can be cleared by URL, so pages that are cached there cannot be renewed"
     " before they expire; name the page cache under `caches:`"
+)
+_SICK = (
+    "{nodes} did not pass the gate, so no page was cleared there: what is cleared before its origin"
+    " is well again may be lost"
 )
 _OUTCOMES = {
     RunOutcome.DONE: Outcome.GO,
@@ -97,7 +109,8 @@ def renewed(
     """Clear and warm what is due, and complete the report of the warm that was listened to."""
     if report.ended_early:
         return replace(report, renewal=lifetimes.found)
-    groups, problems = _groups(plan, lifetimes)
+    sick = {node for node, found in report.node_outcomes.items() if found is Outcome.NO_GO}
+    groups, problems = _groups(plan, lifetimes, sick)
     outcome, count = RunOutcome.DONE, 0
     try:
         for group in groups:
@@ -126,12 +139,18 @@ def _judged(report: WarmReport, outcome: Outcome, state_dir: Path) -> WarmReport
     return report
 
 
-def _groups(plan: WarmPlan, lifetimes: Lifetimes) -> tuple[list[_Group], list[str]]:
-    """Gather what can be cleared where it is due, and say at which nodes nothing can."""
+def _groups(
+    plan: WarmPlan, lifetimes: Lifetimes, sick: Collection[str]
+) -> tuple[list[_Group], list[str]]:
+    """Gather what can be cleared where it is due, and say at which nodes nothing can, or may."""
     settings = _with_nodes(plan)
     nodes = sorted({node for at in lifetimes.due.values() for node in at})
-    able = {node for node in nodes if page_caches(settings, Selection(nodes=(node,)))}
-    unable = ", ".join(node for node in nodes if node not in able)
+    clearable = {node for node in nodes if page_caches(settings, Selection(nodes=(node,)))}
+    able = clearable.difference(sick)
+    left = {
+        _CANNOT: [node for node in nodes if node not in clearable],
+        _SICK: [node for node in nodes if node in clearable - able],
+    }
     found: dict[tuple[int, tuple[str, ...]], tuple[Traits, dict[str, int]]] = {}
     for url, traits in plan.urls:
         at = {node: n for node, n in lifetimes.due.get(url, {}).items() if node in able}
@@ -141,7 +160,7 @@ def _groups(plan: WarmPlan, lifetimes: Lifetimes) -> tuple[list[_Group], list[st
             found.setdefault(key, (traits, {}))[1][text] = sum(at.values())
     return (
         [_Group(traits=traits, nodes=key[1], targets=of) for key, (traits, of) in found.items()],
-        [_CANNOT.format(nodes=unable)] if unable else [],
+        [why.format(nodes=", ".join(names)) for why, names in left.items() if names],
     )
 
 
@@ -159,6 +178,7 @@ def _renew(plan: WarmPlan, group: _Group, state_dir: Path, stop: Stop) -> Chunks
         stop=stop,
         limits=Limits(step_seconds=_STEP_SECONDS),
         selection=Selection(nodes=group.nodes),
+        patience=PATIENCE_SECONDS,
     )
     return clear_and_warm(_settings_of(plan, group.traits), list(group.targets), course)
 
@@ -200,6 +220,7 @@ def _good(done: ChunksReport) -> Iterator[Chunk]:
 def _problems(done: ChunksReport, stop: Stop) -> Iterator[str]:
     for chunk in done.chunks:
         yield from (step.reason for clear in chunk.clears for step in clear.steps if step.reason)
+        yield from (f"{node} was not warmed: {why}" for node, why in chunk.not_warmed.items())
         if chunk.problem:
             yield chunk.problem
         for reason in chunk.warm.reasons if chunk.warm else ():

@@ -23,7 +23,7 @@ ORDER = (
     ("warming",),
     ("plan",),
     ("config", "execution", "releases"),
-    ("chunks", "renewal"),
+    ("chunks", "lost_nodes", "renewal"),
     ("invalidation",),
     ("deploy",),
     ("reports",),

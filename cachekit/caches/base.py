@@ -70,7 +70,7 @@ class Conditions:
         """
         if not self.force and not self.release:
             return "which release is live? set `release:`, or give --live; --force does without"
-        kept = {name(release): release for release in self.kept}
+        kept = {name(release): release for release in self.kept if not self._is_stale(release)}
         for release in map(name, releases):
             if release in kept:
                 return (
@@ -78,6 +78,9 @@ class Conditions:
                     " the same"
                 )
         return ""
+
+    def _is_stale(self, release: str) -> bool:
+        return self.live_is_stale and release == self.release != self.previous
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from cachekit.warming.stop import Stop
 def invalidate(options: Mapping[str, Any]) -> int:
     """Invalidate what the options say; return the exit code. Raises CachekitError."""
     settings, selection, conditions = act.start(options)
-    plan = plan_invalidation(_changes(options), settings, selection)
+    plan = plan_invalidation(_changes(options), settings, selection, conditions)
     stop = Stop(settings.warm.budget)
     with (
         report_to(options["output"]) as output,

@@ -45,15 +45,23 @@ class Scoped:
         """What is cleared, as caches take it."""
         return Scope(self.kind, () if self.kind is Kind.EVERYTHING else (self.value,))
 
+    def __str__(self) -> str:
+        of_release = "its entries of " if self.kind is Kind.RELEASE else ""
+        return f"{self.cache}: {of_release}{self.scope}"
+
 
 @dataclass
 class Draft:
-    """Gathers lines; what no cache could take, or the site does not own, is a problem."""
+    """Gathers lines; what no cache could take, or the site does not own, is a problem.
+
+    A URL whose path would be taken for a host is left out, and no problem of the other lines.
+    """
 
     site: Site
     clears: dict[Scoped, list[Cause]] = field(default_factory=dict)
     warms: dict[str, list[Cause]] = field(default_factory=dict)
     problems: dict[Problem, None] = field(default_factory=dict)
+    left_out: dict[Problem, None] = field(default_factory=dict)
 
     def clear(
         self, cache: str, kind: Kind, text: str, captures: Mapping[str, str], cause: Cause
@@ -62,6 +70,8 @@ class Draft:
         value = fill(text, captures, _QUOTED.get(kind, str))
         try:
             if kind in (Kind.URL, Kind.URL_PREFIX):
+                if self._leaves_out(text, value, cause):
+                    return ""
                 value = self._absolute(value)
             scoped = Scoped(cache, kind, value)
             _ = scoped.scope
@@ -78,13 +88,27 @@ class Draft:
         """
         if cause.change.kind is ChangeKind.DELETED and places(text):
             return ""
+        url = fill(text, captures, quoted_url)
+        if self._leaves_out(text, url, cause):
+            return ""
         try:
-            url = self._absolute(fill(text, captures, quoted_url))
+            url = self._absolute(url)
         except UrlRefusedError as error:
             self._refuse(cause, f"warm: {text!r}: {error}")
             return ""
         self.warms.setdefault(url, []).append(cause)
         return url
+
+    def _leaves_out(self, text: str, url: str, cause: Cause) -> bool:
+        """Leave out what becomes `//host/path` by what was captured, and not by the rule itself."""
+        if text.startswith("//") or not url.startswith("//"):
+            return False
+        message = (
+            f"{text} becomes {url}, where // would begin a host; list it without //, or"
+            " correct the rule"
+        )
+        self.left_out[Problem(str(cause), message)] = None
+        return True
 
     def _absolute(self, url: str) -> str:
         return os.fsdecode(self.site.absolute(os.fsencode(url)))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from cachekit.caches.base import Cache, Conditions
 from cachekit.chunks import holds_pages, page_caches
 from cachekit.errors import ConfigError, Problem
 from cachekit.invalidation.causes import Cause, Causes, Draft, Scoped, merged
@@ -11,12 +12,12 @@ from cachekit.invalidation.merging import Merge, merge, without_covered
 from cachekit.invalidation.patterns import pattern
 from cachekit.invalidation_settings import Assets, Rule, Unmatched
 from cachekit.model import Site
-from cachekit.plan import Selection
+from cachekit.plan import Selection, is_per_release
 from cachekit.plan.selection import chosen, parts_of
 from cachekit.scope import EVERYTHING, Kind, Scope
 from cachekit.settings import Settings
 
-WITHIN_LISTS = frozenset({Kind.EVERYTHING, Kind.URL_PREFIX, Kind.URL_REGEX})
+WITHIN_LISTS = frozenset({Kind.EVERYTHING, Kind.RELEASE, Kind.URL_PREFIX, Kind.URL_REGEX})
 """Scopes on caches of pages of which lists tell what was in them."""
 
 REBUILD = "unmatched: rebuild"
@@ -28,6 +29,7 @@ class InvalidationPlan:
 
     `clears` are in their order, inside out; `warms` are URLs. `assets` are files that browsers may
     hold, by their public URL. `unmatched` matched no rule, and `then` says what follows from that.
+    `left_out` are lines of rules that no URL could be made of.
     """
 
     site: str
@@ -39,6 +41,7 @@ class InvalidationPlan:
     merges: tuple[Merge, ...]
     ignored: tuple[FileChange, ...]
     unmatched: tuple[FileChange, ...]
+    left_out: tuple[Problem, ...]
     then: Unmatched
     lists: tuple[str, ...]
 
@@ -99,22 +102,30 @@ class InvalidationPlan:
             if not self.lists and any(each.kind in WITHIN_LISTS for each in self.clears)
             else ()
         )
+        in_part = (
+            f"{each.cache}: all of it cannot be cleared, so its entries of {each.scope} go alone"
+            for each in self.clears
+            if each.kind is Kind.RELEASE
+        )
         nowhere = (
             ("no cache is here to be cleared; lists are all that is warmed",)
             if self.rebuilds and not self.clears
             else ()
         )
-        return (*nowhere, *blind, *unlisted)
+        return (*nowhere, *in_part, *blind, *unlisted)
 
 
 def plan_invalidation(
-    changes: Sequence[FileChange], settings: Settings, selection: Selection
+    changes: Sequence[FileChange],
+    settings: Settings,
+    selection: Selection,
+    conditions: Conditions,
 ) -> InvalidationPlan:
-    """Apply the rules of the settings to changes, for the chosen nodes.
+    """Apply the rules of the settings to changes, for the chosen nodes and the live release.
 
     Raises ConfigError for all that no cache could take, with file and rule.
     """
-    matching = _Matching(settings, selection)
+    matching = _Matching(settings, selection, conditions)
     for change in changes:
         matching.take(change)
     draft = matching.draft
@@ -127,13 +138,14 @@ def plan_invalidation(
     return InvalidationPlan(
         site=str(draft.site),
         changes=len(changes),
-        clears=dict(sorted(clears.items(), key=lambda item: _layer(settings, item[0].cache))),
+        clears=dict(sorted(clears.items(), key=lambda item: _named(settings, item[0].cache).layer)),
         warms={url: merged([causes]) for url, causes in draft.warms.items()},
         pages=pages,
         assets=matching.assets,
         merges=merges,
         ignored=tuple(matching.ignored),
         unmatched=tuple(matching.unmatched),
+        left_out=tuple(draft.left_out),
         then=settings.invalidation.unmatched,
         lists=tuple(settings.warmlists) if lists is None else lists,
     )
@@ -142,12 +154,13 @@ def plan_invalidation(
 class _Matching:
     """Takes changes one by one into a draft."""
 
-    def __init__(self, settings: Settings, selection: Selection) -> None:
+    def __init__(self, settings: Settings, selection: Selection, conditions: Conditions) -> None:
         self.draft = Draft(Site(settings.site, tuple(settings.allow_hosts)))
         self.assets: dict[str, Cause] = {}
         self.ignored: list[FileChange] = []
         self.unmatched: list[FileChange] = []
         self._settings = settings
+        self._conditions = conditions
         self._invalidation = settings.invalidation
         problems: list[Problem] = []
         found = chosen(settings, selection, problems) if settings.caches else ()
@@ -212,12 +225,22 @@ class _Matching:
         cause = Cause(change, REBUILD)
         for name in self._invalidation.rebuild or self._here:
             for chosen_name in self._chosen(name, Kind.EVERYTHING):
-                self.draft.clear(chosen_name, Kind.EVERYTHING, "", {}, cause)
+                self._rebuild(chosen_name, cause)
+
+    def _rebuild(self, name: str, cause: Cause) -> None:
+        """Clear everything, or where that is refused the live release alone, if it is apart."""
+        live, cache = self._conditions.release, _named(self._settings, name)
+        is_refused = bool(cache.refusal(EVERYTHING, self._conditions))
+        if live and is_refused and is_per_release(cache):
+            self.draft.clear(name, Kind.RELEASE, "{live}", {"live": live}, cause)
+        else:
+            self.draft.clear(name, Kind.EVERYTHING, "", {}, cause)
 
 
-def _layer(settings: Settings, name: str) -> int:
+def _named(settings: Settings, name: str) -> Cache:
+    """Give a cache, or a part of one as `code/opcode`."""
     cache = name.partition("/")[0]
-    return parts_of(cache, settings.caches[cache]).get(name, settings.caches[cache]).layer
+    return parts_of(cache, settings.caches[cache]).get(name, settings.caches[cache])
 
 
 def _match(rule: Rule | Assets, path: str) -> tuple[str, Mapping[str, str]] | None:

@@ -18,10 +18,12 @@ from cachekit.chunks import (
 )
 from cachekit.errors import CachekitError, ConfigError, Problem
 from cachekit.invalidation.assets import AssetFinding, Keeping, ask_assets
+from cachekit.invalidation.causes import Scoped
 from cachekit.invalidation.plan import REBUILD, InvalidationPlan
 from cachekit.invalidation.within import Within
 from cachekit.outcomes import ActionReport
 from cachekit.plan import Plan, plan_clear
+from cachekit.releases import per_release
 from cachekit.results import WarmReport
 from cachekit.runs import RunOutcome
 from cachekit.scope import Kind, Scope
@@ -61,9 +63,9 @@ class InvalidationReport:
 
     @property
     def outcome(self) -> RunOutcome:
-        """The worst of that, of what the gate says of assets, and of a plan that is refused."""
+        """The worst of that, of what the gate says of assets, and of what the plan lacks."""
         gated = [_OF_KEEPING[each.keeping] for each in self.assets if self.gates_assets]
-        refused = [RunOutcome.FAILED] if self.plan.is_refused else []
+        refused = [RunOutcome.FAILED] if self.plan.is_refused or self.plan.left_out else []
         return worst([self.of_work, *gated, *refused])
 
 
@@ -149,8 +151,14 @@ def _refusals(
         try:
             _plan_clear(each.cache, each.scope, settings, course)
         except ConfigError as error:
-            hint = "; `rebuild:` can leave it out" if causes[0].rule == REBUILD else ""
+            hint = _hint(each, settings) if causes[0].rule == REBUILD else ""
             yield from (Problem(str(causes[0]), f"{why}{hint}") for why in error.problems)
+
+
+def _hint(each: Scoped, settings: Settings) -> str:
+    wants_live = each.cache in per_release(settings) and not settings.release
+    live = "; with `release:` or --live its entries of the live release go alone"
+    return f"{live if wants_live else ''}; `rebuild:` can leave it out"
 
 
 def _cleared(plans: Sequence[Plan], course: Course) -> tuple[ActionReport, ...]:

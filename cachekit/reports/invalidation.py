@@ -54,11 +54,12 @@ def _plan_lines(report: InvalidationReport) -> Iterator[str]:
     is_good = report.outcome is RunOutcome.DONE
     yield f"{'PLAN' if is_good else report.outcome.upper()}  invalidate {plan.site}"
     yield _sum(plan)
-    yield from _explained("clear", [(f"{e.cache}: {e.scope}", c) for e, c in plan.clears.items()])
+    yield from _explained("clear", [(str(each), causes) for each, causes in plan.clears.items()])
     yield from _explained("warm", list(plan.warms.items()))
     yield from _within(plan)
     yield from _merges(plan)
     yield from _unmatched(plan)
+    yield from _left_out(plan)
     yield from _assets(report)
     yield from (f"note: {note}" for note in plan.notes)
     yield ""
@@ -80,6 +81,7 @@ def _run_lines(report: InvalidationReport) -> Iterator[str]:
         yield from _chunks(report.chunks)
     yield from _merges(plan)
     yield from _unmatched(plan)
+    yield from _left_out(plan)
     yield from _assets(report)
     yield from (f"note: {note}" for note in plan.notes)
     yield ""
@@ -130,6 +132,14 @@ def _unmatched(plan: InvalidationPlan) -> Iterator[str]:
         yield f"no rule matches: {_THEN[plan.then]}"
         yield from (f"  {change}" for change in plan.unmatched[:_LINES])
         yield from _more(plan.unmatched)
+
+
+def _left_out(plan: InvalidationPlan) -> Iterator[str]:
+    if plan.left_out:
+        yield ""
+        yield "left out, neither cleared nor warmed:"
+        yield from (f"  {problem}" for problem in plan.left_out[:_LINES])
+        yield from _more(plan.left_out)
 
 
 def _more(lines: Sequence[object]) -> Iterator[str]:
@@ -208,6 +218,7 @@ def _chunks(report: ChunksReport) -> Iterator[str]:
             for step in clear.steps:
                 if step.outcome is not StepOutcome.DONE:
                     yield f"     {step.cache} at {step.place}: {step.outcome}, {step.reason}"
+        yield from (f"     {node} not warmed: {why}" for node, why in chunk.not_warmed.items())
         if chunk.warm:
             yield from (f"   {line}" for line in _failures(chunk.warm))
     if report.left:
@@ -228,6 +239,8 @@ def _cuts(cuts: Mapping[str, int]) -> str:
 def _next(report: InvalidationReport) -> str:
     if report.problem:
         return f"{report.problem}; mend it and run the same command again"
+    if report.plan.left_out and report.of_work is not RunOutcome.FAILED:
+        return "give what was left out in another form, or correct its rule, and run it again"
     if report.plan.is_refused:
         return "write rules for the files that none matches, or `ignore: true` for them"
     if report.outcome is RunOutcome.FAILED and report.of_work is not RunOutcome.FAILED:

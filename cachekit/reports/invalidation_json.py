@@ -54,6 +54,7 @@ def _plan(plan: InvalidationPlan) -> dict[str, Any]:
         ],
         "ignored": plain(plan.ignored),
         "unmatched": plain(plan.unmatched),
+        "left_out": plain(plan.left_out),
         "then": plan.then,
         "notes": list(plan.notes),
     }
@@ -76,6 +77,7 @@ def _chunk(chunk: Chunk) -> dict[str, Any]:
         "urls": list(chunk.urls),
         "outcome": chunk.outcome.value,
         "problem": chunk.problem,
+        "not_warmed": dict(chunk.not_warmed),
         "cuts": dict(chunk.cuts),
         "clears": [action_document(each, each.exit_code) for each in chunk.clears],
         "warm": warm_document(chunk.warm) if chunk.warm else None,

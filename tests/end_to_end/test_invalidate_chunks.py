@@ -125,6 +125,40 @@ def test_a_clear_that_fails_warms_nothing(
     assert not origin.requests
 
 
+def test_where_all_was_cleared_it_is_warmed_though_a_clear_fails_elsewhere(
+    settings: Settings,
+    course: Course,
+    visitor: Visitor,
+    varnish_node: Callable[..., Varnish],
+    origin: Origin,
+) -> None:
+    refusing = varnish_node(vcl=clearable(admitted="10.0.0.0"))
+    bad = Node(name="web2", address=parse_address(refusing.address))
+    nodes = {**settings.nodes, "web2": bad}
+    caches = {
+        "inner": VarnishCache(on=("web1", "web2")),
+        "outer": VarnishCache(on=("web1",)),
+    }
+    # Two clears: what failed in the first must not keep the second from the good node.
+    held_by = {"inner": ["/p/1", "/p/2"], "outer": ["/p/2", "/p/3"]}
+    urls = [f"/p/{number}" for number in range(1, 6)]
+    with Visitor(refusing) as other:
+        for each in (visitor, other):
+            for url in urls:
+                each.visit(url)
+        done = clear_and_warm(
+            replace(settings, nodes=nodes, caches=caches), urls, course, size=3, held_by=held_by
+        )
+        assert done.outcome is RunOutcome.FAILED
+        (chunk,) = done.chunks
+        assert chunk.not_warmed == {"web2": "inner at web2 was not cleared"}
+        assert chunk.warm is not None
+        assert [node.name for node in chunk.warm.nodes] == ["web1"]
+        assert done.left == 2
+        assert all(each.finds(url) for each in (visitor, other) for url in urls)
+    assert [origin.count(url) for url in urls] == [3, 3, 3, 2, 2]
+
+
 def test_without_a_cache_of_pages_it_only_warms(
     settings: Settings, course: Course, origin: Origin
 ) -> None:

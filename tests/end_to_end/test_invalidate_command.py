@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from cachekit.caches.namespace import release_token
 from tests.command import Cachekit, Finished
+from tests.servers.memcached import Memcached
 from tests.servers.origin import Origin
 from tests.servers.process import require_program, wait_until
+from tests.servers.redis import RedisServer
 from tests.servers.varnish import Varnish, Visitor, clearable
 
 pytestmark = [pytest.mark.server, pytest.mark.end_to_end]
@@ -344,6 +347,51 @@ def test_a_rebuild_that_is_refused_says_how_to_narrow_it(site: Site, origin: Ori
     assert "unknown.txt (modified) by unmatched: rebuild: objects: the store may be" in done.stderr
     assert done.stderr.endswith("; `rebuild:` can leave it out\n")
     assert counts(origin) == fetched_again()
+
+
+def test_a_rebuild_takes_the_live_release_alone_of_a_store_that_may_be_shared(
+    site: Site, origin: Origin
+) -> None:
+    kept = ["other:1", *(f"shop:{release_token(release)}:1" for release in ("r41", "r40"))]
+    namespace = "shop:{release}:"
+    live = [f"shop:{release_token('r42')}:{number}" for number in range(50)]
+    with Memcached() as objects, RedisServer() as tags:
+        for server in (objects, tags):
+            server.put([*kept, *live])
+        shared = "\n".join(
+            f'  {kind}: {{type: {kind}, servers: "{server.address}", namespace: "{namespace}"}}'
+            for kind, server in (("memcache", objects), ("redis", tags))
+        )
+        site.set("caches:", f"release: r42\nprevious: r41\ncaches:\n{shared}")
+        looked = site.invalidate("--changes", "paths", "--dry-run", stdin="unknown.txt\n")
+        assert looked.code == 0, looked.stdout + looked.stderr
+        for kind in ("memcache", "redis"):
+            line = (
+                f"  {kind}: its entries of release r42\n      unknown.txt (modified) by unmatched"
+            )
+            assert line in looked.stdout
+        assert objects.keys_there(live) == live, "a look changes nothing"
+        done = site.invalidate("--changes", "paths", "--yes", stdin="unknown.txt\n")
+        assert done.code == 0, done.stdout + done.stderr
+        assert objects.keys_there([*kept, *live]) == kept
+        assert tags.names() == set(kept)
+    assert counts(origin) == fetched_again(*URLS)
+
+
+def test_of_a_path_that_would_be_a_host_only_that_line_is_left_out(
+    site: Site, origin: Origin
+) -> None:
+    listed = "public//other.example/x\ntemplates/product/1.twig\n"
+    done = site.invalidate("--changes", "paths", "--yes", stdin=listed)
+    assert done.code == 1, done.stdout + done.stderr
+    assert "left out, neither cleared nor warmed:\n  public//other.example/x (mod" in done.stdout
+    assert "next: give what was left out in another form" in done.stdout
+    assert counts(origin) == fetched_again("/p/1")
+    assert len(origin.requests) == len(URLS) + 1
+    looked = site.invalidate("--changes", "paths", "--dry-run", "--format", "json", stdin=listed)
+    assert looked.code == 1
+    (left,) = looked.report["plan"]["left_out"]
+    assert left["message"].startswith("/{1} becomes //other.example/x, where // would begin a host")
 
 
 def test_a_plan_for_people_is_no_longer_than_they_read(site: Site) -> None:

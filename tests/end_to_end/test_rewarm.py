@@ -3,20 +3,31 @@
 import json
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from email.utils import formatdate
 from http.client import HTTPConnection
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
 import yaml
 
+from cachekit.caches.varnish import Varnish as VarnishCache
+from cachekit.lock import locked
+from cachekit.model import Node, Site, parse_address
+from cachekit.renewal import Lifetimes, renewed
+from cachekit.replay import place_of
+from cachekit.settings import Settings, WarmList
+from cachekit.sources.url_list import Urls
+from cachekit.warming.plan import plan_warm
+from cachekit.warming.stop import Stop
+from cachekit.warming.warmer import run_warm
 from tests.command import Cachekit, Finished
 from tests.servers.loop_server import Received
 from tests.servers.nginx import Nginx
 from tests.servers.origin import Origin, Page
-from tests.servers.varnish import Varnish, clearable
+from tests.servers.varnish import Varnish, Visitor, clearable
 
 pytestmark = [pytest.mark.server, pytest.mark.end_to_end]
 
@@ -223,6 +234,63 @@ def test_an_origin_that_fails_ends_it_before_more_is_cleared(
     assert counts(origin, due[50:]) == [1] * 10
     record = cachekit.state_dir / "runs" / done.report["run"] / "run.json"
     assert json.loads(record.read_text())["outcome"] == "no-go", "so --max-age does not count it"
+
+
+def test_a_node_that_did_not_pass_its_gate_keeps_what_it_has(
+    cachekit: Cachekit, origin: Origin, varnish_node: Callable[..., Varnish]
+) -> None:
+    with Origin() as sick:
+        well = aged_varnish(origin, varnish_node)
+        grown_old(sick, DUE, LIFETIME - 1800)
+        ill = varnish_node(vcl=clearable(), origin=sick.address)
+        write_settings(
+            cachekit,
+            nodes={"web1": well.address, "web2": ill.address},
+            caches={"pages": {"type": "varnish", "on": ["web1", "web2"]}},
+            warmlists=lists_of(*DUE),
+        )
+        renew(cachekit)
+        for path in (*DUE, "/new"):
+            sick.page(path, status=500)
+        write_settings(
+            cachekit,
+            nodes={"web1": well.address, "web2": ill.address},
+            caches={"pages": {"type": "varnish", "on": ["web1", "web2"]}},
+            warmlists=lists_of(*DUE, "/new"),
+        )
+        done = renew(cachekit, "--retries", "0")
+        assert (done.code, done.report["outcome"]) == (1, "no-go")
+        assert (renewal(done)["expiring"], renewal(done)["renewed"]) == (6, 3)
+        (problem,) = done.report["renewal"]["problems"]
+        assert problem.startswith("web2 did not pass the gate, so no page was cleared there")
+        assert counts(origin, DUE) == [2] * 3
+        with Visitor(ill) as visitor:
+            assert all(visitor.finds(path) for path in DUE), "its visitors still get the old ones"
+
+
+def test_a_run_between_the_look_and_the_renewal_is_waited_for(
+    tmp_path: Path, origin: Origin, varnish_node: Callable[..., Varnish]
+) -> None:
+    varnish = aged_varnish(origin, varnish_node)
+    node = Node(name="web1", address=parse_address(varnish.address))
+    settings = Settings(
+        site=SITE,
+        nodes={"web1": node},
+        caches={"pages": VarnishCache(on=("web1",))},
+        warmlists={"all": WarmList(source=Urls(urls=tuple(DUE)))},
+    )
+    plan, stop, lifetimes = plan_warm(settings), Stop(None), Lifetimes(3600)
+    run_warm(plan, tmp_path)
+    report = run_warm(plan, tmp_path, listeners=[lifetimes])
+    other = ExitStack()
+    timer = Timer(1.0, other.close)
+    other.enter_context(locked(tmp_path, SITE, [place_of(node, Site(SITE))]))
+    timer.start()
+    done = renewed(report, plan, lifetimes, tmp_path, stop)
+    timer.join()
+    assert done.renewal is not None
+    assert (done.renewal.renewed, done.renewal.problems) == (3, ())
+    assert counts(origin, DUE) == [2] * 3
 
 
 def test_variants_and_headers_of_a_list_are_those_of_the_first_fill(

@@ -19,6 +19,7 @@ from cachekit.model import Node, parse_address
 from cachekit.plan import Selection
 from cachekit.scope import Kind
 from cachekit.settings import Settings
+from tests.shelves import conditions
 
 SITE = "http://shop.example"
 NODE = Node(name="web1", address=parse_address("127.0.0.1"))
@@ -52,7 +53,7 @@ def test_each_change_is_in_the_plan(
             merge_above=merge_above,
         ),
     )
-    plan = plan_invalidation(changed, settings, Selection())
+    plan = plan_invalidation(changed, settings, Selection(), conditions())
     told = {cause.change for causes in plan.clears.values() for cause in causes}
     assert told | set(plan.ignored) | set(plan.unmatched) == set(changed)
     # Whatever a rule wants cleared, some scope clears.

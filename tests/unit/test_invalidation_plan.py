@@ -1,5 +1,6 @@
 """From changed files by rules to what is cleared and warmed."""
 
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from cachekit.settings import Settings, WarmList
 from cachekit.sources.base import Surroundings
 from cachekit.sources.url_list import Urls
 from tests.pieces import head_of
+from tests.shelves import conditions
 
 SITE = "http://shop.example"
 NODES = {
@@ -56,7 +58,8 @@ def planned(
     settings: Settings, *paths: str, kind: ChangeKind = ChangeKind.MODIFIED, **selection: Any
 ) -> InvalidationPlan:
     changes = [FileChange(path, kind) for path in paths]
-    return plan_invalidation(changes, settings, Selection(**selection))
+    live = conditions(release=settings.release, previous=settings.previous)
+    return plan_invalidation(changes, settings, Selection(**selection), live)
 
 
 def cleared(plan: InvalidationPlan) -> list[str]:
@@ -137,6 +140,34 @@ def test_rebuild_can_be_narrowed() -> None:
     assert plan.within == (Scope(Kind.EVERYTHING),), "its pages are made anew all the same"
 
 
+SHARED = parse_address("127.0.0.1:11211")
+
+
+def test_a_store_that_may_be_shared_is_rebuilt_of_the_live_release_alone() -> None:
+    apart = Memcache(servers=(SHARED,), namespace="shop:{release}:")
+    views = Files(on=("web",), path=Path("/srv/{release}/cache"))
+    settings = replace(settings_of(), caches={"objects": apart, "views": views})
+    live = replace(settings, release="r{1}", previous="r0")
+    plan = planned(live, "else")
+    assert cleared(plan) == ["views release r{1}", "objects release r{1}"]
+    assert "objects: its entries of release r{1}" in map(str, plan.clears)
+    assert plan.notes[0] == (
+        "views: all of it cannot be cleared, so its entries of release r{1} go alone"
+    )
+    alone = {"objects": Memcache(servers=(SHARED,))}
+    for unable in (settings, replace(live, caches=alone)):
+        assert cleared(planned(unable, "else"))[-1] == "objects everything"
+
+
+def test_only_the_live_release_can_be_stale() -> None:
+    hotfix = conditions(release="r2", previous="r1", live_is_stale=True)
+    assert hotfix.kept_refusal(["r2"]) == ""
+    assert "r1 is live or kept" in hotfix.kept_refusal(["r2", "r1"])
+    assert "which release is live?" in replace(hotfix, release="").kept_refusal(["r2"])
+    assert "r2 is live or kept" in replace(hotfix, previous="r2").kept_refusal(["r2"])
+    assert "r2 is live or kept" in replace(hotfix, live_is_stale=False).kept_refusal(["r2"])
+
+
 @pytest.mark.parametrize(("unmatched", "is_refused"), [("ignore", False), ("fail", True)])
 def test_or_it_is_not(unmatched: str, is_refused: bool) -> None:
     plan = planned(settings_of(unmatched=unmatched), "else")
@@ -163,6 +194,12 @@ def test_many_urls_become_the_folder_they_share() -> None:
     (merge,) = plan.merges
     assert (merge.kind, merge.count, merge.limit) == (Kind.URL, 3, 2)
     assert planned(settings_of(PRODUCT, merge_above=3), *files).merges == ()
+
+
+def test_a_few_hundred_are_cleared_one_by_one() -> None:
+    plan = planned(settings_of(PRODUCT), *(f"product/{number}.twig" for number in range(2000)))
+    assert plan.merges == ()
+    assert len(plan.chunked["pages"]) == 2000
 
 
 @pytest.mark.parametrize(
@@ -251,6 +288,25 @@ def test_what_no_cache_could_take_names_file_and_rule(
     with pytest.raises(ConfigError, match=message) as refused:
         planned(settings_of(rule), path)
     assert "by rules[0] (**)" in str(refused.value)
+
+
+@pytest.mark.parametrize("stale", [Stale(url=("/{1}",)), Stale(url_prefix=("/{1}/",))])
+def test_a_capture_cannot_become_a_host(stale: Stale) -> None:
+    rule = Rule(match=("public/(**)",), clear={"pages": stale}, warm=("/{1}",))
+    plan = planned(settings_of(rule, assets=Assets(match=("public/(**)",))), "public//evil/x")
+    assert (cleared(plan), warmed(plan), plan.assets) == ([], [], {})
+    assert all(each.where.startswith("public//evil/x (modified)") for each in plan.left_out)
+    assert {each.where.partition(" by ")[2] for each in plan.left_out} == {
+        "rules[0] public/(**)",
+        "assets public/(**)",
+    }
+    beside = planned(settings_of(rule), "public//evil/x", "public/y")
+    assert warmed(beside) == ["/y"]
+
+
+def test_a_rule_may_name_a_host_by_itself() -> None:
+    rule = Rule(match=("(*)",), clear={"pages": Stale(url=("//shop.example/{1}",))})
+    assert cleared(planned(settings_of(rule), "x")) == ["pages url /x"]
 
 
 def test_a_capture_cannot_widen_a_regular_expression_or_a_glob() -> None:
