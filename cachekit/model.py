@@ -51,10 +51,19 @@ class Address:
         """Whether it means the machine that dials it: its loopback network or a unix socket."""
         if self.unix_path or self.host.lower() == "localhost":
             return True
+        number = self._number()
+        return number is not None and number.is_loopback
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the host is an IP address and no name."""
+        return self._number() is not None
+
+    def _number(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         try:
-            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+            return ipaddress.ip_address(self.host.strip("[]"))
         except ValueError:
-            return False
+            return None
 
 
 def parse_address(written: object) -> Address:

@@ -29,10 +29,11 @@ class Route:
     """How a node is reached. Compared by identity, so make one per node.
 
     `connect_to` holds libcurl's HOST:PORT:CONNECT-TO-HOST:CONNECT-TO-PORT entries; empty parts
-    match or keep all.
+    match or keep all. With `by_number` they name no host that would have to be looked up.
     """
 
-    connect_to: tuple[str, ...] = ()
+    connect_to: tuple[bytes, ...] = ()
+    by_number: bool = False
     unix_path: str = ""
     proxy_protocol: bool = False
 
@@ -168,7 +169,11 @@ def route_to(node: Node, site: Site) -> Route:
         public = {DEFAULT_PORTS[scheme]} | ({site.port} if site.scheme == scheme else set())
         entries += [f":{public_port}:{address.host}:{port}" for public_port in sorted(public)]
     entries.append(f"::{address.host}:{address.port or ''}")
-    return Route(connect_to=tuple(entries), proxy_protocol=node.proxy_protocol)
+    return Route(
+        connect_to=tuple(map(encoded, entries)),
+        by_number=address.is_number,
+        proxy_protocol=node.proxy_protocol,
+    )
 
 
 def place_of(node: Node, site: Site) -> str:
@@ -183,3 +188,8 @@ def place_of(node: Node, site: Site) -> str:
 def public_route() -> Route:
     """Reach the public name as anybody would."""
     return Route()
+
+
+def encoded(line: str) -> bytes:
+    """Give a line to libcurl as it was read: pycurl takes a str only if it is ASCII."""
+    return line.encode("utf-8", "surrogateescape")

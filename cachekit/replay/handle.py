@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pycurl
 
-from cachekit.replay.exchange import Fault, Manner, Request, Response, Route, Terms
+from cachekit.replay.exchange import Fault, Manner, Request, Response, Route, Terms, encoded
 
 _URL, _STATUS, _FIRST_BYTE, _TOTAL = (
     pycurl.URL,
@@ -37,6 +37,7 @@ _TARGET = re.compile(rb"[^:/?#]+://[^/?#]*([^#]*)")
 # E_TOO_LARGE, which pycurl has no name for.
 _WITHOUT_MESSAGE = {100: "a response header is larger than 100 KB"}
 _NOTHING = Manner(Route())
+_LOOKUP_SECONDS = 60  # as libcurl has it
 _PERCENT = ord("%")  # as a number it is found at a fifth of the cost
 
 
@@ -162,7 +163,7 @@ class Handle:
         if manner.route is not previous.route:
             self._change_route(previous.route, manner.route)
         if manner.headers != previous.headers:
-            self._set_list(pycurl.HTTPHEADER, manner.headers)
+            self._set_list(pycurl.HTTPHEADER, [encoded(line) for line in manner.headers])
         if manner.method != previous.method:
             # With CUSTOMREQUEST alone libcurl would wait for the body that a HEAD never gets.
             self._setopt(pycurl.NOBODY, int(manner.method == "HEAD"))
@@ -174,15 +175,19 @@ class Handle:
     def _change_route(self, previous: Route, route: Route) -> None:
         if route.connect_to != previous.connect_to:
             self._set_list(pycurl.CONNECT_TO, route.connect_to)
+        if route.by_number != previous.by_number:
+            # After each transfer libcurl looks for old entries among all that it ever looked up,
+            # addresses too: of 250 nodes that costs as much as a seventh of a request.
+            self._setopt(pycurl.DNS_CACHE_TIMEOUT, -1 if route.by_number else _LOOKUP_SECONDS)
         if route.unix_path and route.unix_path != previous.unix_path:
             self._setopt(pycurl.UNIX_SOCKET_PATH, route.unix_path)
         if route.proxy_protocol != previous.proxy_protocol:
             self._setopt(pycurl.HAPROXYPROTOCOL, int(route.proxy_protocol))
 
-    def _set_list(self, option: int, lines: Sequence[str]) -> None:
-        # pycurl takes an empty list for no change, and a str only if it is ASCII.
+    def _set_list(self, option: int, lines: Sequence[bytes]) -> None:
+        # pycurl takes an empty list for no change.
         if lines:
-            self._setopt(option, [line.encode("utf-8", "surrogateescape") for line in lines])
+            self._setopt(option, lines)
         else:
             self.curl.unsetopt(option)
 

@@ -118,6 +118,14 @@ def test_addresses(written: str, address: Address, shown_as: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "is_number"),
+    [("10.0.0.11:80", True), ("[::1]:80", True), ("web1:80", False), ("unix:/web.sock", False)],
+)
+def test_a_number_need_not_be_looked_up(written: str, is_number: bool) -> None:
+    assert parse_address(written).is_number is is_number
+
+
+@pytest.mark.parametrize(
     "written",
     [
         *(

@@ -432,17 +432,18 @@ def test_one_handle_goes_from_a_unix_socket_to_tcp_and_back(
         route_at(origin.address),
         route_at(proxied.address, proxy_protocol=True),
         public_route(),
+        route_at(f"localhost:{origin.port}"),
     ]
     # The public route needs a name that leads somewhere: that of the origin itself.
     base = f"http://{origin.address}/".encode()
     manners = [Manner(route) for route in routes]
-    requests = [Request(base + b"%d" % n, manners[n % 4]) for n in range(12)]
+    requests = [Request(base + b"%d" % n, manners[n % 5]) for n in range(15)]
     found = ask_all(requests, max_in_flight=1)
-    assert [response.status for response in found] == [200] * 12
+    assert [response.status for response in found] == [200] * 15
     by_node = [b"X-Cache-Status: MISS" in response.head for response in found]
-    assert by_node == [True, False, True, False] * 3
+    assert by_node == [True, False, True, False, False] * 3
     seen = [request.headers.get("x-proxy-protocol-addr") for request in origin.requests]
-    assert seen == [None, None, "127.0.0.1", None] * 3
+    assert seen == [None, None, "127.0.0.1", None, None] * 3
     assert len(node.requests(at_least=3)) == 3
 
 
