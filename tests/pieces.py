@@ -105,4 +105,4 @@ def done_of(**facts: Any) -> TargetDone:
     }
     asked: dict[str, Any] = {"pass_name": FILL, "node": "web1"}
     asked |= {name: facts.pop(name) for name in ASKED if name in facts}
-    return TargetDone(asked=Asked(**asked), **(usual | facts))
+    return TargetDone(**({"asked": Asked(**asked)} | usual | facts))

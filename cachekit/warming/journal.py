@@ -22,11 +22,12 @@ from cachekit.events import Asked, TargetDone
 from cachekit.model import Verdict, shown_url
 from cachekit.results import Outcome
 
-_FORMAT = 1
+_FORMAT = 2
 _KEPT_RUNS = 20
 _RESUMABLE_SECONDS = 7 * 86400
-Likeness = tuple[Asked, int, Verdict, int]
-"""What targets have in common that share a line: `asked`, status, verdict, retries."""
+Likeness = tuple[str, str, bool, int, Verdict, int]
+"""What targets of any node have in common that share a line: pass, variant, whether they count for
+hits, status, verdict, retries."""
 
 
 class Journal:
@@ -39,8 +40,8 @@ class Journal:
         self.folder = folder
         self.run = run
         self._lines: list[str] = []
-        # What a line begins with, which is the same for thousands.
-        self._beginning = cache(lambda common: json.dumps(_common_row(common))[:-1])
+        # What lines begin with and nodes are called, which is the same for thousands.
+        self._json = cache(json.dumps)
         self._file = os.open(
             self.folder / "targets.jsonl", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600
         )
@@ -59,7 +60,8 @@ class Journal:
         """Record finished targets that are alike, ok and without reasons, on one line."""
         ordinals = [done.ordinal for done in alike]
         times = [int(done.seconds * 1e6) for done in alike]
-        self._lines.append(f"{self._beginning(likeness(alike[0]))},{ordinals},{times}]\n")
+        common = self._json(likeness(alike[0]))
+        self._lines.append(f"[{common},{self._nodes(alike)},{ordinals},{times}]\n")
 
     def flush(self) -> None:
         """Hand all lines to the kernel, where they outlive this process. Raises JournalError."""
@@ -78,7 +80,7 @@ class Journal:
                 try:
                     alike = _done(json.loads(line))
                 except (ValueError, LookupError, TypeError, AttributeError):
-                    continue  # a line torn by a kill: its target is asked again
+                    continue  # a line torn by a kill: its targets are asked again
                 if alike:
                     yield alike
 
@@ -92,6 +94,13 @@ class Journal:
         """Flush and close."""
         self.flush()
         os.close(self._file)
+
+    def _nodes(self, alike: Sequence[TargetDone]) -> str:
+        """Name the node of each; only once if it is the same."""
+        names = [done.asked.node for done in alike]
+        if names.count(names[0]) == len(names):
+            return self._json(names[0])
+        return f"[{','.join(map(self._json, names))}]"
 
     def _end_torn_line(self) -> None:
         size = os.fstat(self._file).st_size
@@ -169,7 +178,15 @@ def forget(state_dir: Path, name: str) -> None:
 
 def likeness(done: TargetDone) -> Likeness:
     """Tell which targets may share a line."""
-    return done.asked, done.status, done.verdict, done.retries
+    asked = done.asked
+    return (
+        asked.pass_name,
+        asked.variant,
+        asked.counts_for_hit,
+        done.status,
+        done.verdict,
+        done.retries,
+    )
 
 
 @contextmanager
@@ -183,47 +200,35 @@ def _recorded(place: Path) -> Iterator[None]:
         raise JournalError(message) from error
 
 
-def _asked_row(asked: Asked) -> list[Any]:
-    return [
-        asked.pass_name,
-        asked.node,
-        asked.variant,
-        int(asked.counts_for_hit),
-        int(asked.required),
-    ]
-
-
-def _common_row(common: Likeness) -> list[Any]:
-    asked, *said = common
-    return [*_asked_row(asked), *said]
-
-
 def _row(done: TargetDone) -> list[Any]:
     return [
-        *_common_row(likeness(done)),
+        likeness(done),
+        done.node,
         [done.ordinal],
         [int(done.seconds * 1e6)],
-        int(done.ok),
+        done.asked.required,
+        done.ok,
         shown_url(done.url),  # a password in it must not reach the disk
-        list(done.reasons),
+        done.reasons,
         done.detail,
     ]
 
 
 @cache
-def _asked(pass_name: str, node: str, variant: str, counts: int, required: int) -> Asked:
-    return Asked(pass_name, node, variant, counts_for_hit=bool(counts), required=bool(required))
+def _asked(pass_name: str, node: str, variant: str, counts: bool, required: bool) -> Asked:
+    return Asked(pass_name, node, variant, counts_for_hit=counts, required=required)
 
 
 def _done(row: list[Any]) -> list[TargetDone]:
-    status, verdict, retries, ordinals, times, *notable = row[5:]
-    ok, url, reasons, detail = notable or (1, "", (), "")
+    (pass_name, variant, counts, status, verdict, retries), nodes, ordinals, times, *notable = row
+    required, ok, url, reasons, detail = notable or (False, True, "", (), "")
+    names = [nodes] * len(ordinals) if isinstance(nodes, str) else nodes
     return [
         TargetDone(
-            asked=_asked(*row[:5]),
+            asked=_asked(pass_name, node, variant, counts, required),
             ordinal=ordinal,
             url=url.encode(),
-            ok=bool(ok),
+            ok=ok,
             verdict=Verdict(verdict),
             status=status,
             seconds=microseconds / 1e6,
@@ -231,7 +236,7 @@ def _done(row: list[Any]) -> list[TargetDone]:
             reasons=tuple(reasons),
             detail=detail,
         )
-        for ordinal, microseconds in zip(ordinals, times, strict=True)
+        for node, ordinal, microseconds in zip(names, ordinals, times, strict=True)
     ]
 
 

@@ -1,7 +1,7 @@
 """Which targets of one node are done, a byte each: what a pass need not ask, and what it may."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import compress, count
 
 from cachekit.events import FILL, VERIFY, TargetDone
@@ -18,19 +18,10 @@ class Marks:
         self._salt = hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=16).digest()
         self._before: dict[str, bytearray] = {}
 
-    def add(self, alike: Sequence[TargetDone]) -> None:
-        """Mark which targets are ok in the fill pass."""
-        one = alike[0]
-        if one.ok and one.pass_name == FILL:
-            for done in alike:
-                self.ok[done.ordinal] = 1
-
-    def add_before(self, alike: Sequence[TargetDone]) -> None:
+    def add_before(self, done: TargetDone) -> None:
         """Mark what an earlier run did."""
-        marks = self._before.setdefault(alike[0].pass_name, bytearray(len(self.ok)))
-        for done in alike:
-            marks[done.ordinal] = 1
-        self.add(alike)
+        marks = self._before.setdefault(done.pass_name, bytearray(len(self.ok)))
+        marks[done.ordinal] = 1
 
     def wanted(self, pass_name: str, share: float) -> Callable[[int], object] | None:
         """Give the test which ordinals a pass asks; None for all."""

@@ -1,88 +1,19 @@
 """Counts what was done, target by target, into the results of nodes and run; constant memory."""
 
 import heapq
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from cachekit.events import FILL, VERIFY, Asked, TargetDone
 from cachekit.model import Verdict, shown, shown_url
-from cachekit.results import Latency, NodeResult, PassResult, ReasonCount, TargetResult
+from cachekit.results import NodeResult, PassResult, ReasonCount, TargetResult
+from cachekit.warming.latencies import Latencies
 from cachekit.warming.reasons import explain
 
-_TICKS_PER_SECOND = 20_000
-_LONGEST_TICKS = 3600 * _TICKS_PER_SECOND
-_COUNT_AT = 1000
-_FOLD_AT = 20_000
-# 0, 30, 50, 70, 80, 90, 93, …, 99, 99.3, …: five to each tenth of what is left above.
-_PERCENTILES = tuple(
-    round(100 - above * 10**-tenths, 9) for tenths in range(7) for above in (100, 70, 50, 30, 20)
-)
+_COUNT_AT = 10_000
 _EXAMPLES = 3
 _SLOWEST = 5
 _NAMED = 5
-
-
-class Latencies:
-    """Times at a resolution of 50 microseconds, merged into an HDR histogram only when read."""
-
-    def __init__(self) -> None:
-        self._new: list[float] = []
-        self._counts: Counter[int] = Counter()
-
-    def add(self, times: Sequence[float]) -> None:
-        """Count times in seconds."""
-        self._new += times
-        if len(self._new) >= _COUNT_AT:
-            self._count()
-
-    def merge(self, other: "Latencies") -> None:
-        """Count all of another's times too."""
-        self._counts.update(other.counts())
-        self._bound()
-
-    def counts(self) -> Mapping[int, int]:
-        """How often each time was seen, in ticks."""
-        self._count()
-        return self._counts
-
-    def result(self) -> Latency:
-        """Read the percentiles, to three significant digits."""
-        from hdrh.histogram import HdrHistogram
-
-        counts = self.counts()
-        if not counts:
-            return Latency()
-        histogram = HdrHistogram(1, _LONGEST_TICKS, 3)
-        for ticks, count in counts.items():
-            histogram.record_value(max(1, min(ticks, _LONGEST_TICKS)), count)
-        count = sum(counts.values())
-        curve = [percent for percent in _PERCENTILES if (100 - percent) * count >= 100] + [100]
-        ticks_at = histogram.get_percentile_to_value_dict([50, 95, 99, *curve])
-        times = {percent: ticks / _TICKS_PER_SECOND for percent, ticks in ticks_at.items()}
-        return Latency(
-            count=count,
-            p50=times[50],
-            p95=times[95],
-            p99=times[99],
-            longest=times[100],
-            curve=tuple((percent, times[percent]) for percent in curve),
-        )
-
-    def _count(self) -> None:
-        # Many at once: that costs a quarter of counting each as it comes.
-        self._counts.update([int(seconds * _TICKS_PER_SECOND) for seconds in self._new])
-        self._new.clear()
-        self._bound()
-
-    def _bound(self) -> None:
-        """Round to three significant digits: memory stays bounded however the times scatter."""
-        if len(self._counts) <= _FOLD_AT:
-            return
-        folded: Counter[int] = Counter()
-        for ticks, count in self._counts.items():
-            step = 10 ** max(0, len(str(ticks)) - 3)
-            folded[(ticks + step // 2) // step * step] += count
-        self._counts = folded
 
 
 class PassTally:
@@ -97,17 +28,17 @@ class PassTally:
         self.verdicts: Counter[str] = Counter()
         self.latencies = Latencies()
 
-    def add(self, alike: Sequence[TargetDone]) -> None:
-        """Count targets that are alike."""
-        one, count = alike[0], len(alike)
+    def add(self, verdict: Verdict, times: Sequence[float], *, ok: bool, counts: bool) -> None:
+        """Count targets that ended alike, of which each took its time in seconds."""
+        count = len(times)
         self.asked += count
-        self.verdicts[one.verdict] += count
-        if one.ok:
+        self.verdicts[verdict] += count
+        if ok:
             self.ok += count
-            self.latencies.add([done.seconds for done in alike])
-        if one.asked.counts_for_hit:
+            self.latencies.add(times)
+        if counts:
             self.counted += count
-            if one.verdict is Verdict.HIT:
+            if verdict is Verdict.HIT:
                 self.hits += count
 
     def merge(self, other: "PassTally") -> None:
@@ -184,6 +115,10 @@ def _with_reason(done: TargetDone, *found: str) -> str:
     return f"{shown_url(done.url)} on {done.node} ({why})"
 
 
+Ending = tuple[Verdict, bool]
+"""How a target ended: verdict, and whether it is ok."""
+
+
 class Tally:
     """The whole run: per node and pass, with reasons, failures and the slowest."""
 
@@ -194,7 +129,10 @@ class Tally:
         self._fill = {name: PassTally() for name in nodes}
         self._verify = {name: PassTally() for name in nodes}
         self._passes = {FILL: self._fill, VERIFY: self._verify}
-        self._known: dict[Asked, PassTally] = {}
+        self._new: defaultdict[Ending, defaultdict[Asked, list[float]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
+        self._uncounted = 0
         self._fast = -1.0
         self._reasons: dict[tuple[str, bool], tuple[list[int], list[str]]] = {}
         self._slowest: list[tuple[float, int, TargetDone]] = []
@@ -210,9 +148,14 @@ class Tally:
         return done.seconds > self._fast or not done.ok or done.reasons != () or done.asked.required
 
     def add(self, alike: Sequence[TargetDone]) -> None:
-        """Count targets that are alike, as nearly all are; a notable one stands alone."""
+        """Count targets that ended alike, on whatever nodes; a notable one stands alone."""
         one = alike[0]
-        self._pass_of(one.asked).add(alike)
+        times = self._new[one.verdict, one.ok]
+        for done in alike:
+            times[done.asked].append(done.seconds)
+        self._uncounted += len(alike)
+        if self._uncounted >= _COUNT_AT:
+            self._count()
         if self.is_notable(one):
             self._name(one)
 
@@ -222,6 +165,7 @@ class Tally:
 
     def node_results(self) -> tuple[NodeResult, ...]:
         """Freeze the counts of each node."""
+        self._count()
         return tuple(
             self._result(name, address, self._fill[name], self._verify[name], self._targets)
             for name, address in self._addresses.items()
@@ -229,11 +173,13 @@ class Tally:
 
     def cold_medians(self) -> dict[str, float]:
         """Give the median time of each node's fill pass, in seconds."""
+        self._count()
         medians = {name: tally.latencies.result().p50 for name, tally in self._fill.items()}
         return {name: p50 for name, p50 in medians.items() if p50 is not None}
 
     def total(self) -> NodeResult:
         """Freeze the counts of all nodes together."""
+        self._count()
         fill, verify = PassTally(), PassTally()
         for name in self._addresses:
             fill.merge(self._fill[name])
@@ -272,10 +218,15 @@ class Tally:
             self._add_slow(done)
 
     def _pass_of(self, asked: Asked) -> PassTally:
-        found = self._known.get(asked)
-        if found is None:
-            found = self._known[asked] = self._passes[asked.pass_name][asked.node]
-        return found
+        return self._passes[asked.pass_name][asked.node]
+
+    def _count(self) -> None:
+        """Count the new ones node by node: of many nodes, few came in a row."""
+        for (verdict, ok), times_of in self._new.items():
+            for asked, times in times_of.items():
+                self._pass_of(asked).add(verdict, times, ok=ok, counts=asked.counts_for_hit)
+        self._new.clear()
+        self._uncounted = 0
 
     def _result(
         self, name: str, address: str, fill: PassTally, verify: PassTally, targets: int

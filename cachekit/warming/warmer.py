@@ -120,6 +120,7 @@ class _Run:
         )
         size = len(plan.urls) * len(plan.variants)
         self._marks = {n.name: Marks(size, f"{record.name} {n.name}") for n in plan.nodes}
+        self._ok = {name: marks.ok for name, marks in self._marks.items()}
         self._classifier = Classifier(self._warm.verdicts)
         self._retries = Retries(self._warm.retries)
         self._alike: defaultdict[journal.Likeness, list[TargetDone]] = defaultdict(list)
@@ -146,11 +147,11 @@ class _Run:
 
     def _replay_journal(self) -> None:
         for alike in self._record.records():
-            one = alike[0]
-            self._tally.add(alike)
-            self._tally.retried(one.asked, one.retries * len(alike))
-            self._marks[one.node].add_before(alike)
-            self._skipped += len(alike) * (one.pass_name == FILL)
+            self._count(alike)
+            for done in alike:
+                self._tally.retried(done.asked, done.retries)
+                self._marks[done.node].add_before(done)
+            self._skipped += len(alike) * (alike[0].pass_name == FILL)
 
     def _planned(self) -> RunPlanned:
         return RunPlanned(self._plan.facts, self._skipped)
@@ -224,7 +225,10 @@ class _Run:
 
     def _count(self, alike: Sequence[TargetDone]) -> None:
         self._tally.add(alike)
-        self._marks[alike[0].node].add(alike)
+        one = alike[0]
+        if one.ok and one.pass_name == FILL:
+            for done in alike:
+                self._ok[done.asked.node][done.ordinal] = 1
 
     def _flush(self) -> None:
         """Count and record what is done, before anything new starts."""

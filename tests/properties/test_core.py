@@ -20,11 +20,12 @@ from cachekit.replay import Fault, Manner, Request
 from cachekit.settings import VerdictRule
 from cachekit.warming.judge import Judge, decoded_text
 from cachekit.warming.lane import Lane, Target
+from cachekit.warming.latencies import Latencies
 from cachekit.warming.pace import Auto, Rate
 from cachekit.warming.retries import Retries
 from cachekit.warming.schedule import Schedule
 from cachekit.warming.stop import Stop
-from cachekit.warming.tally import Latencies, Tally
+from cachekit.warming.tally import Tally
 from cachekit.warming.verdicts import Classifier, reasons_not_hit
 from tests.asking import PATIENT, ask_all, manner_at
 from tests.pieces import Clock, done_of, lane_of, response_of, target_of

@@ -42,10 +42,10 @@ def test_what_was_recorded_is_read_again(tmp_path: Path) -> None:
 
 def test_targets_that_are_alike_share_a_line_and_are_told_apart(tmp_path: Path) -> None:
     record = started(tmp_path)
-    one, other = (done_of(node=name).asked for name in ("web1", "web2"))
+    one, other = (done_of(node=name).asked for name in ("web1", 'we"b2'))
     kinds: list[dict[str, Any]] = [
         {"asked": one},
-        {"asked": other},
+        {"asked": done_of(variant="mobile").asked},
         {"asked": one, "status": 204},
         {"asked": one, "verdict": Verdict.HIT},
         {"asked": one, "retries": 1},
@@ -57,13 +57,21 @@ def test_targets_that_are_alike_share_a_line_and_are_told_apart(tmp_path: Path) 
         ]
         for place, kind in enumerate(kinds)
     ]
+    assert len({journal.likeness(done) for alike in dones for done in alike}) == len(kinds)
+    of_nodes = [
+        replace(done_of(ordinal=ordinal), asked=asked)
+        for asked in (one, other, one)
+        for ordinal in (20, 21)
+    ]
+    assert len({journal.likeness(done) for done in of_nodes}) == 1
+    dones.append(of_nodes)
     for alike in dones:
         record.add(alike)
     record.close()
     found = recorded(journal.resume(tmp_path, "key", "digest"))
     expected = [replace(done, url=b"") for alike in dones for done in alike]
     assert list(map(asdict, found)) == list(map(asdict, expected))
-    assert (record.folder / "targets.jsonl").read_bytes().count(b"\n") == len(kinds)
+    assert (record.folder / "targets.jsonl").read_bytes().count(b"\n") == len(dones)
 
 
 def test_lines_reach_the_kernel_with_each_flush(tmp_path: Path) -> None:
@@ -76,7 +84,7 @@ def test_lines_reach_the_kernel_with_each_flush(tmp_path: Path) -> None:
     record.close()
 
 
-@pytest.mark.parametrize("torn", [b"[", b'["fill", "web1", "", 3, 1, "mi', b'["fill"', b"\xff\xfe"])
+@pytest.mark.parametrize("torn", [b"[", b'[["fill", "", true, 200, "mi', b'[["fill"', b"\xff\xfe"])
 def test_a_torn_last_line_is_asked_again_and_spoils_nothing(tmp_path: Path, torn: bytes) -> None:
     record = started(tmp_path)
     record.add([done_of(ordinal=1)])
@@ -93,7 +101,19 @@ def test_a_torn_last_line_is_asked_again_and_spoils_nothing(tmp_path: Path, torn
 
 
 @pytest.mark.parametrize(
-    "line", [b"{}", b"5", b"null", b"[]", b'["fill"]', b"\0" * 40, b'["a","b","c",1,1,"?",1,1,1]']
+    "line",
+    [
+        b"{}",
+        b"5",
+        b"null",
+        b"[]",
+        b'["fill"]',
+        b"\0" * 40,
+        b'["a","b","c",1,1,"?",1,1,1]',
+        b'[["fill","",true,200,"?",0],"web1",[1],[1]]',
+        b'[["fill","",true,200,"miss",0],["web1"],[1,2],[1,1]]',
+        b'[["fill","",true,200,"miss",0],"web1",[],[]]',
+    ],
 )
 def test_a_damaged_line_is_skipped(tmp_path: Path, line: bytes) -> None:
     record = started(tmp_path)

@@ -30,9 +30,9 @@ def test_what_was_verified_before_is_not_verified_again_nor_replaced(share: floa
     marks.ok[:] = b"\1" * 100
     first = verified(marks, share)
     for number in range(100):
-        marks.add_before([done_of(pass_name=FILL, ordinal=number)])
+        marks.add_before(done_of(pass_name=FILL, ordinal=number))
     for number in first:
-        marks.add_before([done_of(pass_name=VERIFY, ordinal=number)])
+        marks.add_before(done_of(pass_name=VERIFY, ordinal=number))
     assert verified(marks, share) == []
     assert marks.left_to_verify(1) == 100 - len(first)
 

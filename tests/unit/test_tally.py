@@ -7,8 +7,10 @@ import pytest
 
 from cachekit.events import FILL, VERIFY
 from cachekit.model import Verdict
+from cachekit.warming import latencies as latencies_module
 from cachekit.warming import tally
-from cachekit.warming.tally import Latencies, Tally
+from cachekit.warming.latencies import Latencies
+from cachekit.warming.tally import Tally
 from tests.pieces import done_of
 
 HIT, MISS, ERROR = Verdict.HIT, Verdict.MISS, Verdict.ERROR
@@ -63,7 +65,7 @@ def test_a_curve_has_as_many_steps_as_its_answers_tell_apart(
 
 
 def test_memory_is_bounded_however_times_scatter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tally, "_FOLD_AT", 10_000)
+    monkeypatch.setattr(latencies_module, "_FOLD_AT", 10_000)
     latencies, other = Latencies(), Latencies()
     for ticks in range(0, 3_000_000, 50):
         latencies.add([ticks / 20_000])
@@ -81,6 +83,26 @@ def test_extreme_times_are_counted() -> None:
     latencies.add([0.0, 1e6])
     assert latencies.result().count == 2
     assert latencies.result().longest == pytest.approx(3600, rel=0.001)
+
+
+def test_targets_that_are_alike_are_counted_at_their_nodes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tally, "_COUNT_AT", 4)
+    counts = Tally({"web1": "", "web2": ""}, 10, max_listed=10)
+    asked = {name: done_of(node=name).asked for name in ("web1", "web2")}
+    for round_ in range(3):
+        counts.add([done_of(asked=asked[name], seconds=round_ + 1) for name in asked] * 2)
+        counts.add([done_of(asked=asked["web2"], verdict=HIT)])
+    one, two = counts.node_results()
+    assert (one.asked, two.asked, counts.total().asked) == (6, 9, 15)
+    assert (dict(one.fill.verdicts), dict(two.fill.verdicts)) == (
+        {"miss": 6},
+        {"hit": 3, "miss": 6},
+    )
+    assert (one.fill.hits, two.fill.hits) == (0, 3)
+    assert one.fill.latency.count == 6
+    assert one.fill.latency.p50 == pytest.approx(2, rel=0.001)
 
 
 def test_no_times_have_no_percentiles() -> None:
