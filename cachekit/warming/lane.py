@@ -90,6 +90,7 @@ class Lane:
         self.concurrency = concurrency
         self.in_flight = 0
         self.ready = True
+        self.turn_left = 0
         self.abandoned = ""
         self._stages: Iterator[Iterator[Target]] = iter(())
         self._targets: Iterator[Target] = iter(())

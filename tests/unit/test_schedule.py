@@ -1,6 +1,7 @@
 """Which target starts next, under a clock of our own."""
 
 import math
+from collections import Counter, deque
 from collections.abc import Iterable
 from fractions import Fraction
 
@@ -39,6 +40,28 @@ def test_lanes_take_turns(clock: Clock) -> None:
     assert sorted(names(schedule.admit(7))) == list("aaabbcc")
     assert len(set(names(schedule.admit(2)))) == 2
     assert len(schedule.admit(100)) == 3, "their limit is 4"
+
+
+def test_where_nodes_outnumber_places_each_has_one_for_a_turn(clock: Clock) -> None:
+    schedule = schedule_of(clock, *(lane_of(f"web{number}", 100) for number in range(9)))
+    flying, asked = deque(schedule.admit(3)), Counter[str]()
+    while min(asked[f"web{number}"] for number in range(9)) < 40:
+        target = flying.popleft()
+        asked[target.way.lane.node] += 1
+        assert asked.total() > 3 * 16 or len(asked) <= 3, "the same three nodes for a turn"
+        schedule.landed(target.way.lane)
+        flying += schedule.admit(3 - len(flying))
+        assert len(flying) == 3, "no place is left empty"
+        assert len(set(names(flying))) == 3, "each at another node"
+        assert max(asked.values()) <= 16 + min(asked[f"web{number}"] for number in range(9))
+
+
+def test_a_full_room_is_not_exceeded_by_places_that_came_free(clock: Clock) -> None:
+    schedule = schedule_of(clock, *(lane_of(f"web{number}", 9) for number in range(9)))
+    for target in schedule.admit(4):
+        schedule.landed(target.way.lane)
+    assert len(schedule.admit(2)) == 2
+    assert len(schedule.admit(0)) == 0
 
 
 def test_each_lane_keeps_to_its_own_limit(clock: Clock) -> None:
