@@ -207,7 +207,9 @@ def test_frozen_in_mid_call(ssh_node: StartNode, tmp_path: Path) -> None:
         assert wait_until(started.exists, 30)
         for pid in server.sessions():
             os.kill(pid, signal.SIGSTOP)
-        with pytest.raises(UnreachableError, match="no answer: not done within 8 s; it cannot be known whe"):
+        with pytest.raises(
+            UnreachableError, match="no answer: not done within 8 s; it cannot be known whe"
+        ):
             call.result()
 
 
