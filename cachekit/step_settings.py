@@ -25,7 +25,7 @@ def parse_batch(written: object) -> str:
         return text
     if text.endswith("%") and 0 < parse_share(text) < 1:
         return text
-    raise ValueError("expected a number of nodes, or a share of them such as 25%")
+    raise ValueError("expected a number of nodes, or a share of them such as 25%, never all")
 
 
 Batch = Annotated[str, Written(parse_batch, r"^(\d+|\d+(\.\d+)?%)$", "25%")]

@@ -52,7 +52,7 @@ def compile_plan(
     compiler = _Compiler(around)
     stages, last = compiler.stages(written.steps, ""), compiler.stages(written.last, "f")
     compiler.problems += lint.faults(settings, (*stages, *last))
-    compiler.refuse()
+    compiler.refuse(f"plans.{name}: ")
     stages = (*_starting_out((*stages, *last)), *stages)
     fails_back = any(w.on_failure == "rollback" for stage in stages for w in stage)
     return DeployPlan(
@@ -144,10 +144,10 @@ class _Compiler:
             compiled += [*self._checks(stage, f"{at}!"), stage]
         return tuple(filter(None, compiled))
 
-    def refuse(self) -> None:
-        """Raise ConfigError if anything is wrong."""
+    def refuse(self, of: str = "") -> None:
+        """Raise ConfigError if anything is wrong; `of` tells of which plan."""
         if self.problems:
-            raise ConfigError(self.problems)
+            raise ConfigError([replace(each, where=of + each.where) for each in self.problems])
 
     def _work(self, written: Step, at: str) -> Iterator[Work]:
         facts = self.around.facts
@@ -206,19 +206,26 @@ class _Compiler:
         works = [work for work in stage if isinstance(work, CacheWork) and lint.clears_edge(work)]
         if not works:
             return
-        check = self.around.settings.release_check
-        nodes: Sequence[Node] | None = None
-        if check is not None and self.around.among is not None:
-            # A node that runs the application behind an edge of its own refills from itself.
-            own = {node.name for work in works for node in work.nodes}
-            nodes = [n for n in named(self.around.among, check.on) if n.name in own] or None
         # A check that fails keeps the edge as it is, so it never goes on.
         goes_back = any(work.on_failure == "rollback" for work in works)
         common = {"id": at, "on_failure": "rollback" if goes_back else "stop", "skip": ""}
         if all(work.skip for work in works):
             common["skip"] = works[0].skip
-        if found := check_of(self.around, nodes, common):
+        if found := check_of(self.around, self._behind(works), common):
             yield (found,)
+
+    def _behind(self, works: Sequence[CacheWork]) -> Sequence[Node] | None:
+        """Give the nodes that edges refill from; None for all that run the application.
+
+        A node that runs it behind an edge of its own refills from itself.
+        """
+        settings, among = self.around.settings, self.around.among
+        places = [place for work in works for step in lint.edges(work) for place in step.places]
+        own = {place.node.name if place.node else "" for place in places}
+        known = tuple(settings.nodes.values()) if among is None else among
+        runs = named(known, settings.release_check.on) if settings.release_check else ()
+        behind = [node for node in runs if node.name in own]
+        return behind if len(behind) == len(own) else None
 
 
 def _letters() -> Iterator[str]:

@@ -58,7 +58,12 @@ def doubts(settings: Settings, stages: Sequence[Stage]) -> Iterator[str]:
 
 def clears_edge(work: CacheWork) -> bool:
     """Whether work clears pages that visitors would bring back."""
-    return any(_clears(step) and step.layer >= PAGES for step in work.plan.steps)
+    return any(edges(work))
+
+
+def edges(work: CacheWork) -> Iterator[CacheStep]:
+    """Give the clears of pages that visitors would bring back."""
+    return (step for step in work.plan.steps if _clears(step) and step.layer >= PAGES)
 
 
 def _unrolled(stages: Sequence[Stage]) -> Iterator[Stage]:

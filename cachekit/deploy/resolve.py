@@ -151,7 +151,7 @@ def check_of(
     checked = named(tuple(around.settings.nodes.values()), check.on) if nodes is None else nodes
     return CheckWork(
         **common,
-        title=f"check that {names_of(checked)} run {release}",
+        title=f"check that {names_of(checked)} {'runs' if len(checked) == 1 else 'run'} {release}",
         action="check",
         nodes=tuple(checked),
         seconds=check.wait,

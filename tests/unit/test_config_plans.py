@@ -208,7 +208,7 @@ cachekit.yaml:13:90: plans.deploy.steps[2].deadline: found '0s', expected more t
 cachekit.yaml:14:16: plans.deploy.steps[3].wait: found 'relase', expected a duration such as 500ms, 30s, 2m or 1h, or release; did you mean 'release'?
 cachekit.yaml:15:21: plans.deploy.steps[4].roll[1]: found 'wbe', expected a node or group of nodes; did you mean 'web'?
 cachekit.yaml:16:18: plans.deploy.steps[4].golive[0]: found 'lbb', expected an actor of `golive`; did you mean 'lb'?
-cachekit.yaml:17:16: plans.deploy.steps[4].batch: found '100%', expected a number of nodes, or a share of them such as 25%
+cachekit.yaml:17:16: plans.deploy.steps[4].batch: found '100%', expected a number of nodes, or a share of them such as 25%, never all
 cachekit.yaml:18:21: plans.deploy.steps[4].max_failed: found -1, expected a number of at least 0
 cachekit.yaml:21:20: plans.deploy.steps[4].steps[1].warm: found 'tpo', expected a list of `warmlists`; did you mean 'top'?
 cachekit.yaml:21:29: plans.deploy.steps[4].steps[1].on: found a mapping, expected a list

@@ -69,7 +69,7 @@ def test_all_that_is_wrong_is_told_at_once_by_step() -> None:
         RunStep(run=("true",), on=("nowhere",)),
         PrimeStep(prime=("views",), source="donor:{previous}"),
     )
-    assert "step 1, clear: views: takes no --tag" in text
+    assert "plans.deploy: step 1, clear: views: takes no --tag" in text
     assert "step 2, run: on: no node here is called nowhere" in text
     assert "step 3, prime: views: cannot be primed directly" in text
 
@@ -120,6 +120,29 @@ def test_an_edge_is_cleared_only_once_the_nodes_run_the_release() -> None:
     looked = plan.works[1]
     assert isinstance(looked, CheckWork)
     assert (looked.release, len(looked.nodes)) == ("r2", 2)
+
+
+@pytest.mark.parametrize(
+    ("on", "asked"),
+    [
+        (("web1",), "web1 runs r2"),
+        (("web1", "web2"), "web1, web2 run r2"),
+        (("edge1",), "web1, web2, web3, web4 run r2"),
+        (("web1", "edge1"), "web1, web2, web3, web4 run r2"),
+    ],
+)
+def test_an_edge_of_a_node_that_runs_the_application_refills_from_itself(
+    on: tuple[str, ...], asked: str
+) -> None:
+    """So the passive one of two groups is cleared while the other runs the old release."""
+    edge = shelves.node("edge1", "127.0.1.1", "edge")
+    plan = compiled(
+        replace(CLEAR_PAGES, on=on),
+        caches={"pages": shelves.Shelf(layer=50, on=("web", "edge"))},
+        nodes={node.name: node for node in (*plans.WEB, edge)},
+        release_check=ReleaseCheck(on=("web",), header="X-Release"),
+    )
+    assert plan.works[0].title == f"check that {asked}"
 
 
 def test_without_a_way_to_see_the_release_the_plan_warns() -> None:
