@@ -76,7 +76,7 @@ def on_each(nodes: Sequence[Node], do: Callable[[Node], _T]) -> dict[str, _T | s
         try:
             return do(node)
         except (CachekitError, DeadlineError) as error:
-            return str(error).removeprefix(f"node {node.name}: ")
+            return str(error).removeprefix("node ").removeprefix(f"{node.name}: ")
         except Exception as error:  # noqa: BLE001 - a bug at one node must not lose the others
             _log.error("node %s", node.name, exc_info=error)
             return f"a bug: {error!r}; please tell its author"

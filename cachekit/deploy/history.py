@@ -60,9 +60,26 @@ class Record:
             exit_code=finished["exit_code"],
             ended_early=finished["ended_early"],
             elapsed=finished["elapsed"],
-            steps=tuple(sorted(self.parts, key=lambda step: step.started)),
+            steps=in_order(self.parts),
             nodes=node_reports(self.turns),
         )
+
+
+def in_order(steps: Sequence[StepReport]) -> tuple[StepReport, ...]:
+    """Put steps in the order of their beginnings, a roll before all that was done within it.
+
+    A roll that was resumed began again when some of its nodes were done.
+    """
+    first: dict[str, float] = {}
+    for step in steps:
+        stem = step.id.partition("/")[0]
+        first[stem] = min(step.started, first.get(stem, step.started))
+
+    def place(step: StepReport) -> tuple[float, bool, float]:
+        stem, within, _ = step.id.partition("/")
+        return first[stem], bool(within), step.started
+
+    return tuple(sorted(steps, key=place))
 
 
 def node_reports(turns: Mapping[str, tuple[str, str]]) -> tuple[NodeReport, ...]:

@@ -34,7 +34,7 @@ from cachekit.golive.base import GoLive
 from cachekit.model import Node
 from cachekit.outcomes import StepOutcome
 from cachekit.quantities import format_bytes
-from cachekit.runs import PlanForecast, RunOutcome, StepForecast
+from cachekit.runs import PlanForecast, RunOutcome, StepForecast, StepReport
 from cachekit.warming.plan import plan_warm
 from cachekit.warming.stop import Stop
 
@@ -107,9 +107,8 @@ class _Looking:
         """Estimate from the last run of the same step; of a warm by its targets."""
         if isinstance(work, WaitWork):
             return work.pause * times
-        if isinstance(work, RollWork | StartOutWork | GoLiveWork | CheckWork):
-            return 0.0  # its steps are counted; a turn takes a moment
-        elapsed, of = self._took.get((work.action, work.title), (None, 0))
+        turns = isinstance(work, RollWork | StartOutWork | GoLiveWork | CheckWork)
+        elapsed, of = self._took.get((work.action, work.title), (0.0 if turns else None, 0))
         if elapsed is None:
             return None
         return elapsed * targets / of if of and targets else elapsed * times
@@ -197,16 +196,26 @@ def _counted(found: object) -> str:
 
 
 def _took_before(plan: DeployPlan, state_dir: Path) -> Mapping[tuple[str, str], tuple[float, int]]:
-    """Give what steps took in the newest runs that did them: seconds, and targets of a warm."""
+    """Give what steps took in the newest runs that did them: seconds, and targets of a warm.
+
+    Runs of this plan go first: in others the same step may have found nothing to do.
+    """
     took: dict[tuple[str, str], tuple[float, int]] = {}
-    for record in history.records(state_dir):
+    records = history.records(state_dir)
+    for record in sorted(records, key=lambda record: record.run["plan"] != plan.name):
         if record.run["site"] != plan.settings.site:
             continue
         for step in record.parts:
             if step.outcome in _CHANGED and (step.action, step.title) not in took:
                 targets = (step.document or {}).get("targets", 0)
-                took[step.action, step.title] = (step.elapsed, targets)
+                took[step.action, step.title] = (_own_seconds(step, record.parts), targets)
     return took
+
+
+def _own_seconds(step: StepReport, parts: Sequence[StepReport]) -> float:
+    """Give what a step took by itself; of a roll its turns, for its steps are counted apart."""
+    within = sum(part.elapsed for part in parts if part.id.startswith(f"{step.id}/"))
+    return max(0.0, step.elapsed - within)
 
 
 _LOOKS: dict[type[Work], Callable[[_Looking, Any], Found]] = {

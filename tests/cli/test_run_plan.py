@@ -89,6 +89,7 @@ def test_a_look_counts_the_batches_of_a_roll_that_takes_place(command: Cachekit)
     assert [step["id"] for step in looked["steps"]] == ["1", "1/1", "1/2", "2"]
     assert [step["seconds"] for step in looked["steps"]][1] == pytest.approx(0.03)
     assert looked["steps"][2]["seconds"] > 0
+    assert looked["steps"][0]["seconds"] > 0  # its turns, which the steps within it do not count
 
 
 def test_a_release_that_does_not_print_is_refused(command: Cachekit) -> None:

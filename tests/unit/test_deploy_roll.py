@@ -119,7 +119,9 @@ def test_a_node_that_failed_is_done_from_its_first_step_once_it_is_mended(tmp_pa
     site = Site(steps=(CLEAR, RunStep(run=("test", "-e", str(tmp_path / "mended")))))
     assert run(site.plan, tmp_path).exit_code == 1
     (tmp_path / "mended").touch()
-    assert resume(site.plan, tmp_path).exit_code == 0
+    report = resume(site.plan, tmp_path)
+    assert report.exit_code == 0
+    assert [step.id for step in report.steps][:3] == ["1", "1/web1/1", "1/web1/2"]
     assert site.cleared == ["web1", "web1", "web2", "web3", "web4"]
 
 

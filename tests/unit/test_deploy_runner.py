@@ -12,11 +12,19 @@ import pytest
 from cachekit.caches.base import Change, Conditions, Place
 from cachekit.deploy import history
 from cachekit.deploy.compile import compile_plan
+from cachekit.deploy.doing import on_each
 from cachekit.deploy.work import DeployPlan
-from cachekit.errors import JournalError, LockedError, UnreachableError
+from cachekit.errors import (
+    CachekitError,
+    JournalError,
+    LockedError,
+    UnexpectedReplyError,
+    UnreachableError,
+)
 from cachekit.events import StepEnded, StepStarted
 from cachekit.golive.base import Standing
 from cachekit.lock import locked_one
+from cachekit.model import Node
 from cachekit.reports.next_steps import after_run
 from cachekit.scope import Scope
 from cachekit.step_settings import (
@@ -390,3 +398,14 @@ def test_what_is_replaced_goes_only_once_the_others_are_in(tmp_path: Path) -> No
     assert run(compiled(step, golive={"lb": switch}), tmp_path).exit_code == 0
     assert switch.out == {"web3", "web4"}
     assert set(switch.turns[:2]) == {"in web1", "in web2"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [CachekitError("gone"), UnreachableError("web1", "gone"), UnexpectedReplyError("web1", "gone")],
+)
+def test_a_node_is_named_once(error: CachekitError) -> None:
+    def fail(_node: Node) -> None:
+        raise error
+
+    assert on_each(WEB[:1], fail) == {"web1": "gone"}
