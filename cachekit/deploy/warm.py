@@ -1,6 +1,7 @@
 """The warm step of a plan, and which of its nodes did not pass the gate."""
 
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from cachekit.documents import warm_document
 from cachekit.errors import JournalError
 from cachekit.events import Listener
 from cachekit.renewal import Lifetimes, renewed
-from cachekit.results import Outcome, WarmReport
+from cachekit.results import Check, Outcome, WarmReport
 from cachekit.runs import RunOutcome
 from cachekit.warming.plan import plan_warm
 from cachekit.warming.warmer import run_warm
@@ -60,12 +61,13 @@ def _warmed(report: WarmReport) -> Done:
     outcomes = {Outcome.GO: RunOutcome.DONE, Outcome.DEGRADED: RunOutcome.DEGRADED}
     bad = [check for check in report.checks if check.outcome is report.outcome is not Outcome.GO]
     run_wide = "; ".join(f"{c.name}: {c.found}, wanted {c.wanted}" for c in bad if not c.node)
-    reason = report.ended_early or run_wide
+    reason = report.ended_early or run_wide + _most_of_all(report, bad)
     lost = {}
     for node, outcome in report.node_outcomes.items():
         if outcome is Outcome.NO_GO:
             own = [f"{c.name}: {c.found}, wanted {c.wanted}" for c in bad if c.node == node]
-            lost[node] = "; ".join(own) or reason
+            alone = len(report.node_outcomes) == 1
+            lost[node] = reason if alone else "; ".join(own) or reason
     if report.outcome is Outcome.NO_GO and not lost:
         lost = dict.fromkeys(report.node_outcomes, reason)
     return Done(
@@ -75,3 +77,13 @@ def _warmed(report: WarmReport) -> Done:
         warnings=report.warnings,
         document=warm_document(report),
     )
+
+
+def _most_of_all(report: WarmReport, bad: Sequence[Check]) -> str:
+    """Name what kept most pages from passing, with a page: it is what has to be mended."""
+    names = {check.name for check in bad}
+    for reason in report.reasons:
+        if ("min_ok" if reason.failure else "min_hit") in names:
+            example = f", such as {reason.examples[0]}" if reason.examples else ""
+            return f"; most of all: {reason.title}{example}"
+    return ""

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from cachekit.golive.base import Standing
 from cachekit.model import shown
+from cachekit.reports.reasons import reasons_of
 from cachekit.results import Outcome, WarmReport
 from cachekit.runs import RunOutcome, RunReport, StepReport
 
@@ -70,9 +71,9 @@ def _of_step(step: StepReport) -> Iterator[_Finding]:
     about = f"step {step.id}, {step.title}"
     if step.outcome not in (RunOutcome.DONE, RunOutcome.SKIPPED):
         level = "error" if step.outcome is RunOutcome.FAILED else "warning"
-        reason = f": {step.reason}" if step.reason else ""
-        lost = (f"{node}: {why}" for node, why in step.lost.items())
-        yield _Finding(level, about, (f"{step.outcome}{reason}", *lost))
+        first, *others = reasons_of(step) or ("",)
+        reason = f": {first}" if first else ""
+        yield _Finding(level, about, (f"{step.outcome}{reason}", *others))
     yield from (_Finding("warning", about, (warning,)) for warning in step.warnings)
 
 

@@ -7,6 +7,7 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
+from cachekit.reports.reasons import reasons_of
 from cachekit.results import NodeResult, Outcome, TargetResult, WarmReport
 from cachekit.runs import RunOutcome, RunReport, StepReport
 
@@ -60,10 +61,10 @@ def _step_case(suite: ET.Element, step: StepReport, plan: str) -> None:
         name=_clean(f"{step.id} {step.title}"),
         time=f"{step.elapsed:.3f}",
     )
-    message = f"{step.outcome}: {step.reason}" if step.reason else str(step.outcome)
-    lost = (f"{node}: {why}" for node, why in step.lost.items())
+    first, *others = reasons_of(step) or ("",)
+    message = f"{step.outcome}: {first}" if first else str(step.outcome)
     warnings = (f"WARNING: {warning}" for warning in step.warnings)
-    told = "\n".join((message, *lost, *step.evidence, *warnings))
+    told = "\n".join((message, *others, *step.evidence, *warnings))
     if step.outcome in (RunOutcome.FAILED, RunOutcome.UNKNOWN):
         _fail(case, message, told)
     elif step.outcome is RunOutcome.SKIPPED:

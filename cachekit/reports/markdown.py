@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from cachekit.model import shown
 from cachekit.quantities import format_seconds
 from cachekit.reports.next_steps import after_run, after_warm
+from cachekit.reports.reasons import reasons_of
 from cachekit.reports.text import node_table, product, target_line
 from cachekit.results import WarmReport
 from cachekit.runs import RunReport, StepReport
@@ -69,8 +70,7 @@ def _about(report: RunReport) -> Iterator[str]:
 
 
 def _step_row(step: StepReport) -> tuple[str, ...]:
-    lost = (f"{node}: {why}" for node, why in step.lost.items())
-    told = [step.reason, *lost] if step.reason or step.lost else step.evidence[:_EVIDENCE]
+    told = reasons_of(step) or step.evidence[:_EVIDENCE]
     return (
         step.id,
         step.title,

@@ -11,6 +11,7 @@ from cachekit.model import shown
 from cachekit.quantities import format_seconds
 from cachekit.reports import text
 from cachekit.reports.next_steps import after_run
+from cachekit.reports.reasons import reasons_of
 from cachekit.reports.table import table
 from cachekit.runs import PlanForecast, RunReport, StepForecast, StepReport
 
@@ -74,7 +75,7 @@ def _lines(report: RunReport) -> Iterator[str]:
     yield ""
     yield from table(("step", "at", "time", ""), [_row(step) for step in report.steps])
     for title, facts_of in (
-        ("why", _reasons),
+        ("why", reasons_of),
         ("warnings", lambda step: step.warnings),
         ("evidence", _evidence),
     ):
@@ -106,13 +107,6 @@ def _named(step: StepReport | StepForecast) -> str:
     return f"{step.id:<4}  {step.title}"
 
 
-def _reasons(step: StepReport) -> Iterator[str]:
-    told = {f"{node}: {why}" for node, why in step.lost.items()}
-    if step.reason and not (told and step.action == "roll"):
-        yield step.reason
-    yield from (each for each in sorted(told) if each not in step.reason)
-
-
 def _evidence(step: StepReport) -> Iterator[str]:
     yield from step.evidence
     if step.action in ("clear", "prime") and step.document:
@@ -132,6 +126,7 @@ def _warmed(step: StepReport) -> Iterator[str]:
     yield from (f"  {each}" for each in text.gate_lines(report.checks))
     bad = [reason for reason in report.reasons if reason.failure or report.exit_code]
     yield from (f"  {r.count:,} x {r.title}: {', '.join(r.examples)}" for r in bad)
+    yield from (f"  {each}" for each in text.renewal_lines(report.renewal))
 
 
 def _standings(report: RunReport) -> Iterator[str]:

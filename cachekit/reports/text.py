@@ -119,7 +119,8 @@ def _lines(report: WarmReport) -> Iterator[str]:
     yield from _reasons("not a hit", [reason for reason in report.reasons if not reason.failure])
     yield from _failures(report)
     yield from _slowest(report.slowest)
-    yield from _renewal(report.renewal)
+    if renewed := list(renewal_lines(report.renewal)):
+        yield from ("", *renewed)
     yield from _gate(report)
     yield ""
     yield f"next: {after_warm(report)}"
@@ -207,11 +208,11 @@ def _where(target: TargetResult) -> str:
     return f"{target.node} [{target.variant}]" if target.variant else target.node
 
 
-def _renewal(renewal: Renewal | None) -> Iterator[str]:
+def renewal_lines(renewal: Renewal | None) -> Iterator[str]:
+    """Show what was found to expire, and what became of it."""
     if renewal is None:
         return
     horizon = format_seconds(renewal.horizon)
-    yield ""
     yield "lifetimes:"
     yield f"  {renewal.fresh:,} fresh for more than {horizon}, left alone"
     yield f"  {renewal.expiring:,} expiring before; {renewal.renewed:,} cleared and warmed again"
