@@ -10,6 +10,8 @@ from cachekit.golive.base import Standing
 
 NOT_STARTED = "not started: "
 """How the reason begins of a step that should have been done, and was not."""
+NOT_REACHED = "not reached: "
+"""How the reason begins of a node that a roll should have come to, and did not."""
 
 
 class RunOutcome(StrEnum):

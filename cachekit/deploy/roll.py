@@ -19,7 +19,7 @@ from cachekit.deploy.work import RollWork, Stage, Work
 from cachekit.errors import CachekitError, NodeError
 from cachekit.golive.base import Standing, Turn
 from cachekit.model import Node
-from cachekit.runs import RunOutcome
+from cachekit.runs import NOT_REACHED, RunOutcome
 
 _LOOK_SECONDS = 0.2
 _OURS = ("going out", "out", "failed", "passed", "going in")
@@ -233,7 +233,7 @@ class Roll:
         return Done(
             outcome=RunOutcome.FAILED if failed else degraded,
             reason="; ".join(told),
-            lost={**out, **{node.name: f"not reached: {reason}" for node in left}},
+            lost={**out, **{node.name: f"{NOT_REACHED}{reason}" for node in left}},
             evidence=tuple(self.evidence),
         )
 

@@ -173,7 +173,7 @@ class _Looking:
             turn = standing(node, actors, self._conditions())
         except CachekitError as error:
             return f"unknown: {error}"
-        return f"{turn.standing}: {'; '.join(turn.evidence)}"
+        return f"{turn.standing}: {'; '.join((*turn.evidence, *turn.warnings))}"
 
     def _conditions(self) -> Conditions:
         settings = self._plan.settings

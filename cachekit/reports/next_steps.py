@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 
 from cachekit.golive.base import Standing
 from cachekit.results import Outcome, ReasonCount, WarmReport
-from cachekit.runs import NOT_STARTED, NodeReport, RunOutcome, RunReport, StepReport
+from cachekit.runs import NOT_REACHED, NOT_STARTED, NodeReport, RunOutcome, RunReport, StepReport
 
 _NAMED = 3
 
@@ -36,6 +36,7 @@ def after_run(report: RunReport) -> tuple[str, ...]:
 
 def _after_run(report: RunReport) -> Iterator[str]:
     yield from _of_nodes(report.nodes)
+    yield from _not_reached(report.steps)
     known = {node.reason for node in report.nodes}
     failed = _such(report.steps, RunOutcome.FAILED)
     yield from _of_steps(failed, "mend what failed in", known)
@@ -77,6 +78,18 @@ def _of_nodes(nodes: Sequence[NodeReport]) -> Iterator[str]:
             yield f"{advice} {node.name}" + (f": {node.reason}" if node.reason else "")
         if (more := len(such) - _NAMED) > 0:
             yield f"{advice} {more:,} more nodes; each is named below"
+
+
+def _not_reached(steps: Sequence[StepReport]) -> Iterator[str]:
+    left = {
+        name: None
+        for step in steps
+        for name, why in step.lost.items()
+        if why.startswith(NOT_REACHED)
+    }
+    if left:
+        more = f" and {len(left) - _NAMED:,} more" if len(left) > _NAMED else ""
+        yield f"the roll did not reach {', '.join([*left][:_NAMED])}{more}: still as before"
 
 
 def _of_steps(

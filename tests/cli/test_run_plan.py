@@ -92,6 +92,14 @@ def test_a_look_counts_the_batches_of_a_roll_that_takes_place(command: Cachekit)
     assert looked["steps"][0]["seconds"] > 0  # its turns, which the steps within it do not count
 
 
+def test_a_look_refuses_to_roll_where_nobody_tells_who_serves(command: Cachekit) -> None:
+    unasked = ROLLING.replace(', ask: "test ! -e {node}"', "")
+    (command.folder / "cachekit.yaml").write_text(unasked)
+    looked = run(command, "plan", "deploy", "--release", "r2")
+    assert looked.code == 2
+    assert "where is web1, web2, web3? unknown: `ask` is not set" in looked.stdout
+
+
 def test_a_release_that_does_not_print_is_refused(command: Cachekit) -> None:
     refused = run(command, "run", "deploy", "--release", "r\x1b[2J")
     assert refused.code == 2

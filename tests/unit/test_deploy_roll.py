@@ -77,6 +77,7 @@ def test_a_node_that_fails_stays_out_and_stops_the_roll(tmp_path: Path) -> None:
     assert standings(report) == {"web1": "in", "web2": "out"}
     assert "no route to host" in report.nodes[1].reason
     assert "web3, web4 not reached: more failed than max_failed 0" in report.steps[0].reason
+    assert after_run(report)[1] == "the roll did not reach web3, web4: still as before"
 
 
 def test_some_may_fail_and_the_others_go_on(tmp_path: Path) -> None:
