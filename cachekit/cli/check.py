@@ -15,11 +15,12 @@ from cachekit.errors import ConfigError
 @settings_option
 def check(settings_path: Path | None, nodes: tuple[str, ...], groups: tuple[str, ...]) -> int:
     """Validate the settings file; try each node with the first page, ask each cache its state."""
-    from cachekit.cli import act, choices
+    from cachekit.cli import act, choices, deploys
     from cachekit.reports import actions, text
     from cachekit.warming.probe import probe
 
     settings = choices.settings_from_file(settings_path, os.environ)
+    deploys.refuse_plans(settings)
     chosen = choices.nodes_of(settings, nodes, groups)
     found = probe(settings, list(settings.nodes.values()) if chosen is None else chosen)
     click.echo(f"settings are valid: {settings.site}", err=True)

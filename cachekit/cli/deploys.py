@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from cachekit.checks.texts import FACTS
 from cachekit.cli import choices, overlap
 from cachekit.cli.ci import publish
 from cachekit.cli.extras import refuse_unwritable, write_extras
@@ -22,7 +23,7 @@ from cachekit.deploy.compile import compile_plan
 from cachekit.deploy.runner import run_plan
 from cachekit.deploy.survey import survey
 from cachekit.deploy.work import DeployPlan
-from cachekit.errors import ExitCode, JournalError, LockedError
+from cachekit.errors import ConfigError, ExitCode, JournalError, LockedError, Problem
 from cachekit.events import Event, Listener, StepEnded, StepStarted
 from cachekit.model import shown
 from cachekit.reports import runs, skipped
@@ -99,6 +100,23 @@ def look(options: Mapping[str, Any]) -> int:
         json = options["output_format"] == "json"
         output.finish(runs.forecast_json(found) if json else runs.forecast(found))
     return found.exit_code
+
+
+def refuse_plans(settings: Settings) -> None:
+    """Refuse plans that could not run for any release. Raises ConfigError with all of them."""
+    release, previous = settings.release or "next", settings.previous or "last"
+    named = replace(settings, release=release, previous=previous)
+    backs = {plan.rollback for plan in settings.plans.values()}
+    problems: list[Problem] = []
+    for name in settings.plans:
+        facts = {"release": release, "previous": previous}
+        facts["rollback"] = "true" if name in backs else ""
+        try:
+            compile_plan(named, name, dict.fromkeys(FACTS, "") | facts)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
 
 
 def history(options: Mapping[str, Any]) -> int:

@@ -14,13 +14,14 @@ from cachekit.deploy.doing import Doing, Done, failed, on_each, summed_up
 from cachekit.deploy.release_check import release_of
 from cachekit.deploy.rollback import Spared, is_rollback, spared
 from cachekit.deploy.texts import expanded
-from cachekit.deploy.turns import Turns
+from cachekit.deploy.turns import Turns, standing
 from cachekit.deploy.warm import warm
 from cachekit.deploy.work import (
     CacheWork,
     CheckWork,
     CommandWork,
     GoLiveWork,
+    PassiveWork,
     StartOutWork,
     WaitWork,
     WarmWork,
@@ -30,6 +31,7 @@ from cachekit.deploy.work import (
 from cachekit.documents import action_document
 from cachekit.errors import CachekitError, CommandError
 from cachekit.execution import MAX_WORKERS, Limits, execute
+from cachekit.golive.base import Standing
 from cachekit.model import Node, shown
 from cachekit.outcomes import ActionReport, StepOutcome
 from cachekit.plan import Plan
@@ -172,6 +174,19 @@ def _at_most(deadline: Deadline) -> Deadline:
     return Deadline(max(left, 5.0))
 
 
+def _passive(work: PassiveWork, doing: Doing) -> Done:
+    """Look that nodes are out: what is done to them now would be done to visitors."""
+
+    def look(node: Node) -> tuple[str, ...]:
+        turn = standing(node, tuple(work.actors.values()), doing.conditions(work.seconds))
+        if turn.standing is Standing.IN:
+            said = "; ".join(turn.evidence)
+            raise CachekitError(f"is in, and was to be passive: {said}; is it the other way round?")
+        return (f"{turn.standing}: {'; '.join((*turn.evidence, *turn.warnings))}",)
+
+    return summed_up(on_each(work.nodes, look))
+
+
 def _start_out(work: StartOutWork, doing: Doing) -> Done:
     turns = Turns(doing.journal, work.id, tuple(work.actors.values()))
     take_out = partial(_turn, turns.take_out, work, doing)
@@ -202,6 +217,7 @@ _ACTS: dict[type[Work], Callable[[Any, Doing], Done]] = {
     CommandWork: _command,
     WaitWork: _wait,
     CheckWork: _check,
+    PassiveWork: _passive,
     StartOutWork: _start_out,
     GoLiveWork: _golive,
 }

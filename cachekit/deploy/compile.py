@@ -26,6 +26,7 @@ from cachekit.deploy.work import (
     CacheWork,
     DeployPlan,
     GoLiveWork,
+    PassiveWork,
     RollWork,
     Stage,
     StartOutWork,
@@ -53,7 +54,8 @@ def compile_plan(
     stages, last = compiler.stages(written.steps, ""), compiler.stages(written.last, "f")
     compiler.problems += lint.faults(settings, (*stages, *last))
     compiler.refuse(f"plans.{name}: ")
-    stages = (*_starting_out((*stages, *last)), *stages)
+    whole = (*stages, *last)
+    stages = (*_still_passive(whole), *_starting_out(whole), *stages)
     fails_back = any(w.on_failure == "rollback" for stage in stages for w in stage)
     return DeployPlan(
         name=name,
@@ -107,6 +109,28 @@ def _starting_out(stages: Sequence[Stage]) -> Iterator[Stage]:
     )
     if out:
         yield out
+
+
+def _still_passive(stages: Sequence[Stage]) -> Iterator[Stage]:
+    """Look, before anything else, that what a switch will put in is out still."""
+    looks = tuple(
+        PassiveWork(
+            id=f"{work.id}-passive",
+            title=f"check that {names_of(work.nodes)} are out",
+            action="check",
+            nodes=work.nodes,
+            seconds=work.seconds,
+            on_failure="stop",
+            actors=actors,
+        )
+        for stage in stages
+        for work in stage
+        if isinstance(work, GoLiveWork)
+        and (work.instead_of and not work.skip)
+        and (actors := {name: a for name, a in work.actors.items() if not a.starts_out})
+    )
+    if looks:
+        yield looks
 
 
 def _rollback(

@@ -8,6 +8,7 @@ from typing import Any
 
 from cachekit.errors import JournalError
 from cachekit.golive.base import Standing
+from cachekit.lock import is_held
 from cachekit.runs import NodeReport, RunOutcome, RunReport, StepReport
 
 FORMAT = 1
@@ -44,14 +45,19 @@ class Record:
         """Whether nothing is left to be continued."""
         return self.finished is not None and self.finished["exit_code"] in (0, 3)
 
-    def report(self) -> RunReport:
-        """Make the report; of a run that was killed, what is known."""
-        finished = self.finished or {
-            "outcome": RunOutcome.FAILED,
-            "exit_code": 1,
-            "ended_early": "it was killed, or goes on still",
+    def _unfinished(self) -> dict[str, Any]:
+        goes_on = is_held(self.path)
+        outcome = RunOutcome.UNKNOWN if goes_on else RunOutcome.FAILED
+        return {
+            "outcome": outcome,
+            "exit_code": int(outcome.exit_code),
+            "ended_early": "it goes on still" if goes_on else "it was killed",
             "elapsed": self.last_at - self.run["started"],
         }
+
+    def report(self) -> RunReport:
+        """Make the report; of a run that goes on, or was killed, what is known."""
+        finished = self.finished or self._unfinished()
         return RunReport(
             run=self.name,
             **{key: self.run[key] for key in _TOLD},

@@ -17,6 +17,7 @@ from typing import Any
 from cachekit.deploy.history import FORMAT, Record, folder_of, take
 from cachekit.documents import plain
 from cachekit.errors import JournalError
+from cachekit.lock import hold_open
 from cachekit.runs import StepReport
 
 _KEPT = 100
@@ -38,6 +39,7 @@ class RunJournal:
         with _recorded(record.path):
             flags = os.O_RDWR | os.O_APPEND | (os.O_CREAT | os.O_EXCL if "run" in first else 0)
             self._file = os.open(record.path, flags, 0o600)
+            hold_open(self._file)
             size = os.fstat(self._file).st_size
             if size and os.pread(self._file, 1, size - 1) != b"\n":
                 os.write(self._file, b"\n")  # a line torn by a kill

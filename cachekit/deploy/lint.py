@@ -46,9 +46,6 @@ def doubts(settings: Settings, stages: Sequence[Stage]) -> Iterator[str]:
             f"step {edge[0].id} clears an edge, and nothing tells which release the nodes run: it"
             " may refill with old pages; set release_check"
         )
-    for work in works:
-        if isinstance(work, GoLiveWork) and any(a.starts_out for a in work.actors.values()):
-            yield f"step {work.id} puts nodes in that are taken out when the run starts"
     for warm, clear, step in _cold_again(stages, everything=False):
         yield (
             f"step {clear.id} clears {step.scope} of {step.name}, which step {warm.id} may have"

@@ -21,6 +21,7 @@ from cachekit.deploy.work import (
     CommandWork,
     DeployPlan,
     GoLiveWork,
+    PassiveWork,
     RollWork,
     StartOutWork,
     WaitWork,
@@ -30,7 +31,7 @@ from cachekit.deploy.work import (
 from cachekit.errors import CachekitError
 from cachekit.execution import Limits
 from cachekit.execution import survey as survey_caches
-from cachekit.golive.base import GoLive
+from cachekit.golive.base import GoLive, Standing
 from cachekit.model import Node
 from cachekit.outcomes import StepOutcome
 from cachekit.quantities import format_bytes
@@ -107,7 +108,7 @@ class _Looking:
         """Estimate from the last run of the same step; of a warm by its targets."""
         if isinstance(work, WaitWork):
             return work.pause * times
-        turns = isinstance(work, RollWork | StartOutWork | GoLiveWork | CheckWork)
+        turns = isinstance(work, RollWork | PassiveWork | StartOutWork | GoLiveWork | CheckWork)
         elapsed, of = self._took.get((work.action, work.title), (0.0 if turns else None, 0))
         if elapsed is None:
             return None
@@ -147,13 +148,23 @@ class _Looking:
         cuts = [f"left out: {count:,} x {reason}" for reason, count in facts.cuts.items()]
         return [line, *cuts, *facts.warnings], "", facts.targets
 
-    def turns(self, work: StartOutWork | GoLiveWork | RollWork) -> Found:
+    def turns(self, work: PassiveWork | StartOutWork | GoLiveWork | RollWork) -> Found:
         """Ask where each node stands now."""
         nodes = (*work.nodes, *getattr(work, "instead_of", ()))
         found = on_each(nodes, lambda node: self._stands(node, tuple(work.actors.values())))
         unknown = [name for name, each in found.items() if each.startswith("unknown")]
         refusal = f"where is {', '.join(unknown)}? {found[unknown[0]]}" if unknown else ""
         return [f"{name}: {each}" for name, each in found.items()], refusal, 0
+
+    def passive(self, work: PassiveWork) -> Found:
+        """Ask where each node stands; one that visitors reach is not passive."""
+        lines, refusal, _ = self.turns(work)
+        live = [line for line in lines if f": {Standing.IN}: " in f"{line} "]
+        return (
+            lines,
+            refusal or " ".join([*live, "is it the other way round?"] if live else []),
+            0,
+        )
 
     def releases(self, work: CheckWork) -> Found:
         """Tell which release each node runs now; it may well be the old one still."""
@@ -222,6 +233,7 @@ _LOOKS: dict[type[Work], Callable[[_Looking, Any], Found]] = {
     CacheWork: _Looking.caches,
     WarmWork: _Looking.warm,
     CheckWork: _Looking.releases,
+    PassiveWork: _Looking.passive,
     StartOutWork: _Looking.turns,
     GoLiveWork: _Looking.turns,
     RollWork: _Looking.turns,

@@ -106,6 +106,16 @@ class StartOutWork(Work):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PassiveWork(Work):
+    """Look that no visitor reaches the nodes that a later switch puts in: all before it is theirs.
+
+    What cannot be known is no obstacle.
+    """
+
+    actors: Mapping[str, GoLive]
+
+
+@dataclass(frozen=True, kw_only=True)
 class GoLiveWork(Work):
     """Put `nodes` in, and then take out those that they stand instead of."""
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from cachekit.deadline import Deadline
-from cachekit.errors import ConfigError, SourceError
+from cachekit.errors import ConfigError
 from cachekit.git import ask_git
 from cachekit.invalidation.changes import FileChange, name_status
 
@@ -16,7 +16,7 @@ _DIFF = ("diff", "--name-status", "-z", "--no-relative", *_PLAIN)
 def between_revisions(old: str, new: str, repository: Path, deadline: Deadline) -> list[FileChange]:
     """List what differs, by paths from the top of the repository.
 
-    Raises ConfigError, SourceError, CommandError and DeadlineError.
+    Raises ConfigError, CommandError and DeadlineError.
     """
     for revision in (old, new):
         if not revision or revision.startswith("-"):
@@ -24,11 +24,11 @@ def between_revisions(old: str, new: str, repository: Path, deadline: Deadline) 
     deadline.remaining()
     done = ask_git(repository, *_DIFF, old, new, "--", deadline=deadline)
     if done.status:
-        said = os.fsdecode(done.stderr).strip().splitlines()
-        raise SourceError(
-            f"git diff {old} {new} in {repository}",
-            f"{said[0] if said else f'exit status {done.status}'}; both must be revisions of a git"
+        lines = os.fsdecode(done.stderr).strip().splitlines()
+        said = lines[0] if lines else f"exit status {done.status}"
+        raise ConfigError(
+            f"git diff {old} {new} in {repository}: {said}; both must be revisions of a git"
             " repository there (a shallow clone lacks old ones: fetch more), or both directories or"
-            " manifests",
+            " manifests"
         )
     return list(name_status(os.fsdecode(done.stdout).split("\0")[:-1]))

@@ -216,6 +216,7 @@ def test_two_plans_of_a_site_do_not_run_together(command: Cachekit) -> None:
         locked = run(command, "run", "deploy")
         assert locked.code == 75
         assert f"process {process.pid}" in locked.stderr
+        assert "ENDED EARLY: it goes on still" in run(command, "show").stdout
         skipped = run(command, "run", "deploy", "--if-locked", "skip")
         assert skipped.code == 0
         assert skipped.stdout.startswith("SKIPPED")
@@ -223,7 +224,7 @@ def test_two_plans_of_a_site_do_not_run_together(command: Cachekit) -> None:
         os.kill(process.pid, signal.SIGKILL)
         process.communicate(timeout=30)
     killed = run(command, "show")
-    assert "ENDED EARLY: it was killed, or goes on still" in killed.stdout
+    assert "ENDED EARLY: it was killed" in killed.stdout
     assert run(command, "run", "deploy").code == 0
 
 
@@ -243,3 +244,19 @@ def test_a_scheduled_run_waits_for_the_end_of_a_hold(command: Cachekit) -> None:
     assert "moving racks" in held.stderr
     assert run(command, "release").code == 0
     assert run(command, "run", "deploy", "--scheduled").code == 0
+
+
+def test_a_check_tells_plans_that_could_run_for_no_release(command: Cachekit) -> None:
+    (command.folder / "cachekit.yaml").write_text(
+        """\
+site: http://shop.example
+nodes: {web1: {address: 127.0.0.2}}
+caches: {pages: {type: varnish, on: web1, cli: "127.0.0.1:6082", secret_file: /secret}}
+warmlists: {top: {urls: /}}
+plans: {deploy: [{warm: top}, {clear: pages}]}
+"""
+    )
+    done = command.run("check")
+    assert done.code == 2
+    assert "plans.deploy: step 2" in done.stderr
+    assert "warm afterwards" in done.stderr

@@ -48,8 +48,8 @@ def test_every_kind_of_step_is_resolved() -> None:
         caches={"views": CACHES["views"], "objects": shelves.PrimableShelf()},
         warmlists=LISTS,
     )
-    assert [work.id for work in plan.works] == ["1a", "1b", "2", "3", "4", "5"]
-    clear, command, prime, wait, warm, golive = plan.works
+    assert [work.id for work in plan.works] == ["5-passive", "1a", "1b", "2", "3", "4", "5"]
+    _, clear, command, prime, wait, warm, golive = plan.works
     assert isinstance(clear, CacheWork)
     assert [step.place for step in clear.plan.steps] == ["web1"]
     assert clear.plan.what == "key a"

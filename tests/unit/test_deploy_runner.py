@@ -392,6 +392,17 @@ def test_what_is_not_put_in_does_not_start_out(tmp_path: Path) -> None:
     assert not switch.turns
 
 
+def test_a_passive_group_that_serves_is_left_alone(tmp_path: Path) -> None:
+    switch = plans.Switch(out={"web3", "web4"})
+    step = GoLiveStep(golive=("lb",), on=("web1", "web2"), instead_of=("web3", "web4"))
+    cache = shelves.Shelf(on=("web1",))
+    report = run(compiled(CLEAR, step, caches={"views": cache}, golive={"lb": switch}), tmp_path)
+    assert report.exit_code == 1
+    assert "is it the other way round?" in report.steps[0].reason
+    assert not cache.asked
+    assert not switch.turns
+
+
 def test_what_is_replaced_goes_only_once_the_others_are_in(tmp_path: Path) -> None:
     switch = plans.Switch(out={"web1", "web2"})
     step = GoLiveStep(golive=("lb",), on=("web1", "web2"), instead_of=("web3", "web4"))
