@@ -192,7 +192,7 @@ def test_revisions_of_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="both must be revisions of a git repository"):
+    with pytest.raises(ConfigError, match="both must be revisions of a git repository"):
         between("r1", "r2", tmp_path)
     with pytest.raises(ConfigError, match="is a variable not set"):
         between("", "r2", tmp_path)
