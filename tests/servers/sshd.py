@@ -122,8 +122,8 @@ class Sshd(ServerProcess):
         if self.known:
             self.client.trust(self.host, self.port, host_key.with_suffix(".pub").read_text())
 
-    def sessions(self) -> set[int]:
-        """The processes that serve connections, and what runs in them."""
+    def sessions(self) -> list[int]:
+        """The processes that serve connections, and after them what runs in them."""
         return _descendants(self.pid)
 
     def kill_sessions(self) -> None:
@@ -157,12 +157,14 @@ def _kill(pid: int) -> None:
         return
 
 
-def _descendants(pid: int) -> set[int]:
+def _descendants(pid: int) -> list[int]:
+    """Parents come first: a shell that outlived what it ran would still tell of its end."""
     parents = _parents()
-    found, fresh = set(), {pid}
+    found: list[int] = []
+    fresh = {pid}
     while fresh:
         fresh = {child for child, parent in parents.items() if parent in fresh}
-        found |= fresh
+        found += fresh
     return found
 
 
