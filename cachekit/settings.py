@@ -21,7 +21,6 @@ from cachekit.thresholds import Gate, Verify
 MAX_IN_FLIGHT = 400
 """More sockets at once would give libcurl's select() descriptors over 1024, where it stalls."""
 
-ORDERS = ("file", "priority", "lastmod")
 Order = Literal["file", "priority", "lastmod"]
 
 

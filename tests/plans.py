@@ -87,8 +87,8 @@ def settings(*steps: Step | Steps, **facts: Any) -> Settings:
     return Settings(**(usual | facts))
 
 
-def compiled(*steps: Step | Steps, **facts: Any) -> DeployPlan:
-    return compile_plan(settings(*steps, **facts), "deploy", FACTS)
+def compiled(*steps: Step | Steps, force: bool = False, **facts: Any) -> DeployPlan:
+    return compile_plan(settings(*steps, **facts), "deploy", FACTS, force=force)
 
 
 def rolling(*steps: Step | Steps, **keys: Any) -> RollStep:
@@ -96,10 +96,15 @@ def rolling(*steps: Step | Steps, **keys: Any) -> RollStep:
 
 
 def run(
-    plan: DeployPlan, state_dir: Path, *, stop: Stop | None = None, listener: Any = None
+    plan: DeployPlan,
+    state_dir: Path,
+    *,
+    stop: Stop | None = None,
+    listener: Any = None,
+    force: bool = False,
 ) -> RunReport:
     listeners = [listener] if listener else []
-    return run_plan(plan, state_dir, stop=stop or Stop(None), listeners=listeners)
+    return run_plan(plan, state_dir, stop=stop or Stop(None), listeners=listeners, force=force)
 
 
 def resume(plan: DeployPlan, state_dir: Path) -> RunReport:

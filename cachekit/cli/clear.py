@@ -11,6 +11,7 @@ from cachekit.cli.options import (
     force_option,
     keep_going_option,
     release_option,
+    with_options,
     yes_option,
 )
 
@@ -39,9 +40,7 @@ def clear_options(command: Callable[..., int]) -> Callable[..., int]:
         dry_run_option,
         release_option,
     )
-    for option in reversed(options):
-        command = option(command)
-    return action_options(command)
+    return action_options(with_options(options, command))
 
 
 @click.command()

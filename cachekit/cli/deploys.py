@@ -73,11 +73,9 @@ def _run(
                 patience=overlap.patience(options, options["deadline"] or plan.seconds),
             )
         except LockedError as error:
-            if caught:  # it was told to end while it waited
-                return caught[0]
-            if options["if_locked"] != "skip":
-                raise
-            return _skip(plan, str(error), options, output)
+            return overlap.must_end(options, error, caught) or _skip(
+                plan, str(error), options, output
+            )
     if caught and report.ended_early:
         report = replace(report, exit_code=caught[0])
     output.finish(_rendered(report, options))

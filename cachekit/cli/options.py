@@ -1,7 +1,7 @@
 """Option types and options that several commands share."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ class Written(click.ParamType):  # type: ignore[type-arg]  # generic only since 
 
 
 PATH = click.Path(path_type=Path)
+_Decorator = Callable[[Callable[..., int]], Callable[..., int]]
 
 settings_option = click.option(
     "--settings",
@@ -41,11 +42,16 @@ node_option = click.option(
 group_option = click.option("--group", "groups", multiple=True, help="All nodes of a group.")
 
 
-def action_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Add the options that all actions on caches share."""
-    for option in reversed(_ACTION_OPTIONS):
+def with_options(options: Sequence[_Decorator], command: Callable[..., int]) -> Callable[..., int]:
+    """Add options so that they are shown in their order."""
+    for option in reversed(options):
         command = option(command)
     return command
+
+
+def action_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options that all actions on caches share."""
+    return with_options(_ACTION_OPTIONS, command)
 
 
 _ACTION_OPTIONS = (
@@ -75,9 +81,7 @@ _ACTION_OPTIONS = (
 
 def ci_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add what a CI server is told beside the report; `cli.ci.publish` does it."""
-    for option in reversed(_CI_OPTIONS):
-        command = option(command)
-    return command
+    return with_options(_CI_OPTIONS, command)
 
 
 _CI_OPTIONS = (
@@ -109,9 +113,7 @@ _REPORT_OPTIONS = (
 
 def report_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add the files to be written beside the report; `cli.extras.write_extras` does it."""
-    for option in reversed(_REPORT_OPTIONS):
-        command = option(command)
-    return command
+    return with_options(_REPORT_OPTIONS, command)
 
 
 _SECONDS = Written("duration", "cachekit.quantities:parse_seconds")
@@ -137,9 +139,7 @@ _OVERLAP_OPTIONS = (
 
 def overlap_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add the options that say when a run does not take place; `cli/overlap.py` heeds them."""
-    for option in reversed(_OVERLAP_OPTIONS):
-        command = option(command)
-    return command
+    return with_options(_OVERLAP_OPTIONS, command)
 
 
 _soft_fail = click.option(

@@ -1,7 +1,7 @@
 """When a run does not take place: the site is held, another run goes on, the last one is fresh."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,18 @@ def patience(options: Mapping[str, Any], budget: float | None) -> float:
     if options["if_locked"] != "wait":
         return 0.0
     return _PATIENCE_SECONDS if budget is None else budget
+
+
+def must_end(options: Mapping[str, Any], error: LockedError, caught: Sequence[int]) -> int:
+    """Give the exit code of a run that was told to end while it waited for another; 0 is a skip.
+
+    Raises the error unless `--if-locked skip` makes it one.
+    """
+    if caught:
+        return caught[0]
+    if options["if_locked"] != "skip":
+        raise error
+    return 0
 
 
 def why_fresh(options: Mapping[str, Any], last_good: float | None) -> str:

@@ -63,28 +63,19 @@ def compile_plan(
         facts=facts,
         stages=stages,
         last=last,
-        rollback=_rollback(settings, name, written, facts) if fails_back else None,
+        rollback=_rollback(around, name, written) if fails_back else None,
         seconds=written.deadline,
         warnings=tuple(lint.doubts(settings, (*stages, *last))),
         digest=hashlib.sha256(repr(written).encode(errors="replace")).hexdigest(),
     )
 
 
-def compile_batch(
-    settings: Settings, facts: Mapping[str, str], work: RollWork, at: str, nodes: Sequence[Node]
-) -> list[Stage]:
-    """Resolve the steps of a roll for some of its nodes; ids start with `at`.
+def compile_batch(around: Surroundings, work: RollWork, at: str) -> list[Stage]:
+    """Resolve the steps of a roll for the nodes that it is `among`; ids start with `at`.
 
     Raises ConfigError.
     """
-    around = Surroundings(
-        settings=settings,
-        facts=facts,
-        among=tuple(nodes),
-        batch=True,
-        on_failure=work.on_failure,
-    )
-    compiler = _Compiler(around)
+    compiler = _Compiler(replace(around, batch=True, on_failure=work.on_failure))
     stages = compiler.stages(work.stages, f"{at}/")
     compiler.refuse()
     return list(stages)
@@ -133,18 +124,17 @@ def _still_passive(stages: Sequence[Stage]) -> Iterator[Stage]:
         yield looks
 
 
-def _rollback(
-    settings: Settings, name: str, written: PlanSettings, facts: Mapping[str, str]
-) -> DeployPlan:
+def _rollback(around: Surroundings, name: str, written: PlanSettings) -> DeployPlan:
     """Resolve the plan that a failure runs: back to what is live now."""
+    facts = around.facts
     release, previous = facts.get("release", ""), facts.get("previous", "")
     if written.rollback == name:
         raise ConfigError(f"plans.{name}: is its own rollback")
     if not previous:
         raise ConfigError(f"plans.{name}: a failure rolls back, to which release? --previous")
     back = {**facts, "release": previous, "previous": release, "rollback": "true"}
-    swapped = replace(settings, release=previous, previous=release)
-    return compile_plan(swapped, written.rollback, back)
+    swapped = replace(around.settings, release=previous, previous=release)
+    return compile_plan(swapped, written.rollback, back, force=around.force)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from cachekit.caches.base import Conditions
 from cachekit.deploy import history
 from cachekit.deploy.compile import compile_batch
 from cachekit.deploy.doing import Doing, Done, on_each
-from cachekit.deploy.resolve import names_of
+from cachekit.deploy.resolve import Surroundings, names_of
 from cachekit.deploy.turns import Turns, standing
 from cachekit.deploy.work import RollWork, Stage, Work
 from cachekit.errors import CachekitError, NodeError
@@ -108,7 +108,13 @@ class Roll:
 
     def _batch(self, nodes: Sequence[Node]) -> None:
         at = f"{self.work.id}/{'+'.join(node.name for node in nodes)}"
-        stages = compile_batch(self.doing.settings, self.doing.facts, self.work, at, nodes)
+        around = Surroundings(
+            settings=self.doing.settings,
+            facts=self.doing.facts,
+            among=tuple(nodes),
+            force=self.doing.force,
+        )
+        stages = compile_batch(around, self.work, at)
         self._note(on_each(nodes, self._out))
         begun = self._stages(stages, nodes)
         fit = self._fit(nodes)

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cachekit.caches.base import Change, Place
+from cachekit.caches.base import Change, Conditions, Place
 from cachekit.deadline import DeadlineError
-from cachekit.errors import UnreachableError
+from cachekit.errors import ConfigError, UnreachableError
 from cachekit.events import StepEnded, StepStarted
 from cachekit.reports.next_steps import after_run
 from cachekit.runs import RunReport
+from cachekit.scope import Scope
 from cachekit.step_settings import ClearStep, PlanSettings, ReleaseCheck, RunStep, WaitStep
 from cachekit.warming.stop import Stop
 from tests import shelves
@@ -61,6 +62,20 @@ def test_all_nodes_roll_one_after_another(tmp_path: Path) -> None:
     assert site.switch.turns == [f"{to} web{n}" for n in range(1, 5) for to in ("out", "in")]
     assert not site.in_while_cleared
     assert {"1", "1/web1/1", "1/web1/2", "1/web4/2"} <= outcomes(report).keys()
+
+
+class Protected(shelves.Shelf):
+    def refusal(self, scope: Scope, conditions: Conditions) -> str:
+        return "" if conditions.force else "it is kept for rollback; --force clears it"
+
+
+def test_what_force_lifts_is_lifted_in_a_roll_too(tmp_path: Path) -> None:
+    protected = {"views": Protected(layer=10)}
+    with pytest.raises(ConfigError, match="kept for rollback"):
+        compiled(rolling(CLEAR), caches=protected)
+    plan = compiled(rolling(CLEAR), caches=protected, force=True)
+    assert run(plan, tmp_path, force=True).exit_code == 0
+    assert len(protected["views"].asked) == 4
 
 
 def test_no_more_nodes_are_out_than_a_batch(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_a_run_that_is_told_to_end_is_resumed_and_not_rolled_back(tmp_path: Path
 def test_what_to_do_after_a_rollback_is_said(tmp_path: Path) -> None:
     for command, advice in (("true", "it was rolled back"), ("false", "did not get to its end")):
         back = PlanSettings(steps=stages(RunStep(run=(command,)), CLEAR))
-        keys = {"plan": {"on_failure": "rollback"}, "plans": {"rollback": back}}
+        keys: dict[str, Any] = {"plan": {"on_failure": "rollback"}, "plans": {"rollback": back}}
         report = run(compiled(RunStep(run=("false",)), **keys), tmp_path)
         assert any(advice in line for line in after_run(report))
 
