@@ -6,6 +6,7 @@ from enum import StrEnum
 from cachekit.caches.base import Change, Status, Survey
 from cachekit.caches.releases import Releases
 from cachekit.errors import ExitCode
+from cachekit.quantities import format_count, format_share
 
 
 class StepOutcome(StrEnum):
@@ -54,6 +55,20 @@ class ActionReport:
         if outcomes & {StepOutcome.FAILED, StepOutcome.SKIPPED} or self.ended_early:
             return StepOutcome.FAILED
         return StepOutcome.UNKNOWN if StepOutcome.UNKNOWN in outcomes else StepOutcome.DONE
+
+    @property
+    def blast_radius(self) -> str:
+        """Sum up what a clear would touch; what cannot be counted is said, not left out."""
+        surveys = [step.found for step in self.steps if isinstance(step.found, Survey)]
+        counted = [each for each in surveys if each.found is not None]
+        found, total = sum(each.found or 0 for each in counted), [each.total for each in counted]
+        places = len({step.place for step in self.steps})
+        text = f"{format_count(found, 'entry', 'entries')} at {format_count(places, 'place')}"
+        if counted and None not in total and (of_all := sum(each or 0 for each in total)):
+            text += f", {format_share(found / of_all)} of the {of_all:,} there"
+        if unknown := len(self.steps) - len(counted):
+            text += f"; {format_count(unknown, 'step')} cannot be counted beforehand"
+        return text
 
     @property
     def exit_code(self) -> ExitCode:

@@ -34,6 +34,7 @@ from cachekit.execution import survey as survey_caches
 from cachekit.golive.base import GoLive, Standing
 from cachekit.model import Node
 from cachekit.outcomes import StepOutcome
+from cachekit.plan import Action
 from cachekit.quantities import format_bytes
 from cachekit.runs import PlanForecast, RunOutcome, StepForecast, StepReport
 from cachekit.warming.plan import plan_warm
@@ -126,6 +127,8 @@ class _Looking:
                 refusals.append(f"{step.cache} at {step.place}: {step.reason}")
             else:
                 lines.append(f"{step.cache} at {step.place}: {_counted(step.found)}")
+        if work.plan.action is Action.CLEAR and report.steps:
+            lines.append(f"blast radius: {report.blast_radius}")
         refusals += without_room(spare.plan, conditions)
         return lines, "; ".join(refusals), 0
 

@@ -48,7 +48,8 @@ def _lines(report: ActionReport) -> Iterator[str]:
         rows = [(step.cache, step.place, *row(step), step.outcome) for step in report.steps]
         yield from table(("cache", "at", *headings, ""), rows)
     if report.action == "plan clear":
-        yield from _blast_radius(report)
+        yield ""
+        yield f"blast radius: {report.blast_radius}"
     yield from _details(report)
     if report.action == "releases":
         yield from releases.reaping(report)
@@ -100,21 +101,6 @@ def _survey_row(step: StepResult) -> tuple[str, ...]:
     if not isinstance(survey, Survey):
         return ("-",) * 3
     return _count(survey.found), _count(survey.total), _size(survey.size)
-
-
-def _blast_radius(report: ActionReport) -> Iterator[str]:
-    """Sum up what a clear would touch; what cannot be counted is said, not left out."""
-    surveys = [step.found for step in report.steps if isinstance(step.found, Survey)]
-    counted = [each for each in surveys if each.found is not None]
-    found, total = sum(each.found or 0 for each in counted), [each.total for each in counted]
-    places = len({step.place for step in report.steps})
-    text = f"{format_count(found, 'entry', 'entries')} at {format_count(places, 'place')}"
-    if counted and None not in total and (of_all := sum(each or 0 for each in total)):
-        text += f", {format_share(found / of_all)} of the {of_all:,} there"
-    if unknown := len(report.steps) - len(counted):
-        text += f"; {format_count(unknown, 'step')} cannot be counted beforehand"
-    yield ""
-    yield f"blast radius: {text}"
 
 
 def _details(report: ActionReport) -> Iterator[str]:
